@@ -1,0 +1,136 @@
+"""Strict JSON: the only way a byte from a file becomes a value here.
+
+The standard parser accepts what no file of ours may hold: NaN, duplicate keys,
+lone surrogates, NUL in strings, numbers that overflow to infinity, nesting
+deep enough to raise RecursionError. Each of these stops a dispatcher or a
+terminal later on, so each is refused here, once, with a field path.
+
+Knows nothing of files or of what the documents mean.
+"""
+
+from __future__ import annotations
+
+import json
+
+from forgather_spool.errors import BadDocument
+
+MAX_DOCUMENT_BYTES = 1 << 20  # one job, not a data set; larger is refused unread
+MAX_DEPTH = 64
+
+Document = dict[str, object]
+
+
+def parse(data: bytes) -> Document:
+    """The one JSON object in `data`, an UTF-8 text without a byte order mark.
+
+    Raises:
+        BadDocument: anything else, with the reason in a person's words.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise BadDocument("$", f"larger than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadDocument("$", f"not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from None
+    if text.startswith("\ufeff"):
+        raise BadDocument("$", "begins with a byte order mark; save it as plain UTF-8")
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise BadDocument("$", "nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise BadDocument("$", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    if not isinstance(value, dict):
+        raise BadDocument("$", f"expected an object, got {kind_of(value)}")
+    _refuse_unprintable(value)
+    return value
+
+
+def dump(document: Document) -> bytes:
+    """`document` as one line of JSON and a newline; what `parse` would refuse raises BadDocument."""
+    _refuse_unprintable(document)
+    try:
+        return (json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode()
+    except (ValueError, TypeError) as error:
+        raise BadDocument("$", str(error)) from None
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls the type of `value`: for messages such as "expected integer, got string"."""
+    for kind, types in _KINDS:
+        if isinstance(value, types):
+            return kind
+    return type(value).__name__
+
+
+_KINDS: tuple[tuple[str, type | tuple[type, ...]], ...] = (
+    ("null", type(None)),
+    ("boolean", bool),
+    ("integer", int),
+    ("number", float),
+    ("string", str),
+    ("array", (list, tuple)),
+    ("object", dict),
+)
+
+
+def _refuse_unprintable(value: object) -> None:
+    """Walk without recursion: depth, NUL and lone surrogates are refused with their path."""
+    stack: list[tuple[str, object, int]] = [("$", value, 0)]
+    while stack:
+        where, item, depth = stack.pop()
+        if isinstance(item, str):
+            _check_text(where, item)
+        elif depth > MAX_DEPTH:
+            raise BadDocument(where, "nested too deeply")
+        elif isinstance(item, dict):
+            for key, inner in item.items():
+                _check_text(where, key)
+                stack.append((f"{where}.{key}", inner, depth + 1))
+        elif isinstance(item, (list, tuple)):
+            stack.extend((f"{where}[{i}]", inner, depth + 1) for i, inner in enumerate(item))
+
+
+def _check_text(where: str, text: str) -> None:
+    if "\0" in text:
+        raise BadDocument(_shown(where), "a NUL character cannot be part of a string")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise BadDocument(_shown(where), "half of a surrogate pair: not a character") from None
+
+
+def _shown(where: str) -> str:
+    return where.encode("utf-8", "replace").decode()
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> Document:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise BadDocument(f"$..{_shown(twice)}", "stands twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise BadDocument("$", f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise BadDocument("$", f"{text} is larger than any number here")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:
+        raise BadDocument("$", f"{text[:20]}... is larger than any number here")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+)

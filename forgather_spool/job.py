@@ -1,0 +1,285 @@
+"""A job as values: what was asked, who took it, how it ended.
+
+Documents on disk become these where something is decided or shown; a state
+that cannot be is not spelled. The tables that check the documents are in
+`schema.py`. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from forgather_spool import schema
+from forgather_spool.document import Document
+from forgather_spool.errors import BadDocument
+
+
+class State(StrEnum):
+    """Where a job stands; see the table in `docs/reference/spool-format.md`."""
+
+    WAITING = "waiting"
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    ENDING = "ending"
+    DONE = "done"
+    REJECTED = "rejected"
+
+
+def format_at(at: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, e.g. ``2026-11-21T03:40:12.123456Z``."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_at(text: str, where: str = "$") -> datetime:
+    """The aware UTC time `text` spells. Raises BadDocument."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadDocument(where, f"{text!r} is not an RFC 3339 time") from None
+    if at.tzinfo is None:
+        raise BadDocument(where, f"{text!r} names no time zone")
+    return at.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What the user asked for. `document` is the whole of it, unknown keys included."""
+
+    argv: tuple[str, ...]
+    cwd: str | None
+    env: Mapping[str, str]
+    name: str | None
+    gpus: int
+    gpu_memory_bytes: int | None
+    priority: int
+    time_limit_s: float | None
+    memory_bytes: int | None
+    cpus: float | None
+    tty: bool
+    grace_s: float
+    type: str
+    script: str | None
+    document: Document
+
+    @classmethod
+    def from_document(cls, document: Document, *, unknown: str = "keep") -> Self:
+        """Checked and with defaults. `unknown="refuse"` where a spec enters the spool. Raises BadDocument."""
+        full: dict[str, Any] = schema.check(document, schema.SPEC, unknown=unknown)
+        values = {name: full[name] for name in cls.__slots__ if name not in ("argv", "document")}
+        return cls(argv=tuple(full["argv"]), document=document, **values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRef:
+    """A card as a claim names it: the UUID where NVML gave one, the index always."""
+
+    index: int
+    uuid: str | None
+
+    def as_document(self) -> Document:
+        return {"index": self.index, "uuid": self.uuid}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One attempt of one job on one host, as ``claim.json`` and then ``started.json`` hold it."""
+
+    attempt: int
+    host: str
+    host_kind: str
+    boot_id: str
+    scope: str
+    priority: int
+    gpus: tuple[GpuRef, ...]
+    runner_pid: int
+    runner_start_ticks: int
+    claimed_at: datetime
+
+    def as_document(self) -> Document:
+        return {
+            "version": schema.VERSION,
+            "attempt": self.attempt,
+            "host": self.host,
+            "host_kind": self.host_kind,
+            "boot_id": self.boot_id,
+            "scope": self.scope,
+            "priority": self.priority,
+            "gpus": [ref.as_document() for ref in self.gpus],
+            "runner": {"pid": self.runner_pid, "start_ticks": self.runner_start_ticks},
+            "claimed_at": format_at(self.claimed_at),
+        }
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        full: dict[str, Any] = schema.check(document, schema.CLAIM)
+        return cls(
+            attempt=full["attempt"],
+            host=full["host"],
+            host_kind=full["host_kind"],
+            boot_id=full["boot_id"],
+            scope=full["scope"],
+            priority=full["priority"],
+            gpus=tuple(GpuRef(index=ref["index"], uuid=ref.get("uuid")) for ref in full["gpus"]),
+            runner_pid=full["runner"]["pid"],
+            runner_start_ticks=full["runner"]["start_ticks"],
+            claimed_at=parse_at(full["claimed_at"], "$.claimed_at"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The command ended by itself."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A signal ended the command, and nobody asked us for it."""
+
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """Its time limit ran out and it was stopped."""
+
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The kernel killed it for memory (`memory.events` of its scope says so)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for it to be stopped, while it waited or ran."""
+
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The scope is gone and left no result: power cut, or the runner itself was killed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It could not be started: no such directory, no such command, no permission."""
+
+    reason: str
+
+
+Outcome = Exited | Killed | TimedOut | OutOfMemory | Cancelled | Lost | Refused
+
+
+def outcome_from_document(document: Mapping[str, Any]) -> Outcome:
+    """The outcome a ``result.json`` spells. Raises BadDocument."""
+    full: dict[str, Any] = schema.check(dict(document), schema.OUTCOME, where="$.outcome")
+    kind, needed = full["kind"], _FACT_OF[full["kind"]]
+    if needed is None:
+        return OutOfMemory()
+    if full[needed] is None:
+        raise BadDocument(f"$.outcome.{needed}", f"is required when kind is {kind}")
+    return _OUTCOMES[kind](full[needed])
+
+
+def outcome_as_document(outcome: Outcome) -> Document:
+    kind = next(kind for kind, cls in _OUTCOMES.items() if isinstance(outcome, cls))
+    fact = _FACT_OF[kind]
+    return {"kind": kind} if fact is None else {"kind": kind, fact: getattr(outcome, fact)}
+
+
+_OUTCOMES: dict[str, Any] = {
+    "exited": Exited,
+    "killed": Killed,
+    "timed_out": TimedOut,
+    "out_of_memory": OutOfMemory,
+    "cancelled": Cancelled,
+    "lost": Lost,
+    "refused": Refused,
+}
+_FACT_OF = {
+    "exited": "exit_code",
+    "killed": "signal",
+    "timed_out": "limit_s",
+    "out_of_memory": None,
+    "cancelled": "by",
+    "lost": "reason",
+    "refused": "reason",
+}
+
+
+def exit_status_of(outcome: Outcome) -> int:
+    """What a shell would show for it: `job wait` and `job tail` exit with this.
+
+    A signal is 128 + its number, as in bash(1); a time limit is 124, as in timeout(1).
+    """
+    match outcome:
+        case Exited(code):
+            return code
+        case Killed(signal):
+            return 128 + signal
+        case OutOfMemory():
+            return 128 + signals.SIGKILL
+        case TimedOut():
+            return 124
+        case _:
+            return 1
+
+
+def describe(outcome: Outcome) -> str:
+    """One phrase for a table or a message."""
+    match outcome:
+        case Exited(code):
+            return f"exited {code}"
+        case Killed(signal):
+            return f"killed by {signal_name(signal)}"
+        case TimedOut(limit_s):
+            return f"timed out after {limit_s:g} s"
+        case OutOfMemory():
+            return "out of memory"
+        case Cancelled(by):
+            return f"cancelled by {by}"
+        case Lost(reason):
+            return f"lost: {reason}"
+        case Refused(reason):
+            return f"refused: {reason}"
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How one attempt ended. `document` is the whole of ``result.json``."""
+
+    attempt: int
+    outcome: Outcome
+    started_at: datetime | None
+    ended_at: datetime
+    document: Document
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        full: dict[str, Any] = schema.check(document, schema.RESULT)
+        started_at = full["started_at"]
+        return cls(
+            attempt=full["attempt"],
+            outcome=outcome_from_document(full["outcome"]),
+            started_at=None if started_at is None else parse_at(started_at, "$.started_at"),
+            ended_at=parse_at(full["ended_at"], "$.ended_at"),
+            document=document,
+        )

@@ -1,0 +1,156 @@
+"""Where everything lies. The only module that spells a path or a file name of the spool.
+
+    spool/incoming/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
+    jobs/<job_id>/   server/  hosts/
+
+A spec's name carries its id and, until it is done, its priority:
+``<job_id>.p<N>.json``. The priority stays in the name while the job runs, so
+that a job put back after a crash keeps the place it had.
+
+Plain strings and no pathlib: `forgather submit` pays for every import here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from forgather_spool.errors import UsageError
+
+MAX_PRIORITY_DIGITS = 8
+CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
+
+
+def default_home() -> str:
+    """``$FORGATHER_HOME``, else ``~/.config/forgather``; absolute."""
+    home = os.environ.get("FORGATHER_HOME") or os.path.expanduser("~/.config/forgather")
+    if not os.path.isabs(home):
+        raise UsageError(f"FORGATHER_HOME is {home!r}, not an absolute path", hint="set it to an absolute path or unset it")
+    return os.path.normpath(home)
+
+
+def new_job_id() -> str:
+    """``q_<unix ms>_<8 hex>``; ids one host makes sort in the order they were made.
+
+    The first five hex digits are the nanoseconds within the millisecond, the
+    other three are random: two hosts of one spool do not meet.
+    """
+    ms, ns = divmod(time.time_ns(), 1_000_000)
+    return f"q_{ms:013d}_{ns:05x}{int.from_bytes(os.urandom(2), 'big') & 0xFFF:03x}"
+
+
+def is_job_id(text: str) -> bool:
+    """Milliseconds as we write them, or the predecessor's ten-digit seconds."""
+    parts = text.split("_")
+    if len(parts) != 3 or parts[0] != "q":
+        return False
+    _, stamp, tail = parts
+    return 10 <= len(stamp) <= 16 and _all_in(stamp, "0123456789") and len(tail) == 8 and _all_in(tail, "0123456789abcdef")
+
+
+def submitted_unix_s(job_id: str) -> float:
+    """When the id was made, in Unix seconds."""
+    stamp = job_id.split("_")[1]
+    return int(stamp) / (1000 if len(stamp) > 10 else 1)
+
+
+def entry_name(job_id: str, priority: int) -> str:
+    return f"{job_id}.p{priority}.json"
+
+
+def parse_entry(name: str) -> tuple[int, str] | None:
+    """``(-priority, job_id)`` of a spec's name: sorted, these are in start order. None: no name of ours."""
+    stem, dot, ending = name.rpartition(".")
+    job_id, p, digits = stem.partition(".p")
+    if ending != "json" or not dot or not p or not is_job_id(job_id):
+        return None
+    number = digits[1:] if digits.startswith("-") else digits
+    if not number or len(number) > MAX_PRIORITY_DIGITS or not _all_in(number, "0123456789"):
+        return None
+    if entry_name(job_id, int(digits)) != name:  # p007, p-0: one job, one name
+        return None
+    return -int(digits), job_id
+
+
+def _all_in(text: str, alphabet: str) -> bool:
+    return not text.strip(alphabet)
+
+
+class Paths:
+    """Every path under one home, as strings."""
+
+    __slots__ = ("done", "home", "hosts", "incoming", "jobs", "queue", "rejected", "running", "server", "spool", "tmp")
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.spool = f"{home}/spool"
+        self.incoming = f"{home}/spool/incoming"
+        self.queue = f"{home}/spool/queue"
+        self.running = f"{home}/spool/running"
+        self.done = f"{home}/spool/done"
+        self.rejected = f"{home}/spool/rejected"
+        self.tmp = f"{home}/spool/tmp"
+        self.jobs = f"{home}/jobs"
+        self.server = f"{home}/server"
+        self.hosts = f"{home}/hosts"
+
+    def skeleton(self) -> tuple[str, ...]:
+        """The directories that must stand before anything is written, parents first."""
+        return (
+            self.home, self.spool, self.incoming, self.queue, self.running, f"{self.running}/{CANCEL}",
+            self.done, self.rejected, self.tmp, self.jobs, self.server, self.hosts,
+        )  # fmt: skip
+
+    def queued(self, job_id: str, priority: int) -> str:
+        return f"{self.queue}/{entry_name(job_id, priority)}"
+
+    def running_on(self, host: str) -> str:
+        return f"{self.running}/{host}"
+
+    def taken(self, host: str, job_id: str, priority: int) -> str:
+        return f"{self.running}/{host}/{entry_name(job_id, priority)}"
+
+    def done_on(self, day: str) -> str:
+        return f"{self.done}/{day}"
+
+    def ended(self, day: str, job_id: str) -> str:
+        return f"{self.done}/{day}/{job_id}.json"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}"
+
+    def claim(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/claim.json"
+
+    def started(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/started.json"
+
+    def process(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/process.json"
+
+    def result(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/result.json"
+
+    def output(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/output.log"
+
+    def script(self, job_id: str) -> str:
+        return f"{self.jobs}/{job_id}/script"
+
+    def stop_request(self, job_id: str, *, force: bool) -> str:
+        return f"{self.jobs}/{job_id}/{'kill' if force else 'stop'}.json"
+
+    @property
+    def gpu_policy(self) -> str:
+        return f"{self.server}/gpu_policy.json"
+
+    @property
+    def dispatch(self) -> str:
+        return f"{self.server}/dispatch.json"
+
+    def host(self, host: str) -> str:
+        return f"{self.hosts}/{host}.json"
+
+    def host_lock(self, host: str) -> str:
+        """Held by the host's dispatcher while it lives; a convenience, never what correctness rests on."""
+        return f"{self.hosts}/{host}.lock"

@@ -1,0 +1,243 @@
+"""The queue: how a job enters the spool, is claimed, runs and ends.
+
+A job's state is where its spec lies and which files stand in its folder. Each
+file is written once, by one writer, and never edited; each step is one rename
+or one create-once. So there is nothing to lock and nothing to tear.
+
+    spec in          claim  started  result   state      who takes the next step
+    queue/             -       -       -      waiting    a dispatcher (spec to running/)
+    running/<host>/    -       -       -      launching  its dispatcher (claim.json), or back to queue/
+    running/<host>/    +       -       -      launching  the runner (claim to started), or back to queue/
+    running/<host>/    -       +       -      running    the runner (result)
+    running/<host>/    ?       ?       +      ending     whoever sees it (spec to done/)
+    running/@cancel/   -       -       ?      ending     whoever sees it (result `cancelled`, spec to done/)
+    done/<day>/        ?       ?       +      done       nobody
+
+Entries are ``(-priority, job_id)``: sorted, they are in start order.
+Knows nothing of GPUs, systemd or HTTP. Deals in checked documents, not in the
+values of `job.py`: submit and the runner must stay light.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from forgather_spool import schema
+from forgather_spool.document import Document
+from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import CANCEL, Paths, default_home, new_job_id, parse_entry
+
+Entry = tuple[int, str]
+
+
+def utc_now() -> str:
+    """Now as documents spell it: RFC 3339, UTC, microseconds."""
+    now_ns = time.time_ns()
+    seconds, ns = divmod(now_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ns // 1000:06d}Z"
+
+
+class Spool:
+    """One spool. Opening it checks that nobody else may write there; `create` makes what is missing."""
+
+    __slots__ = ("paths",)
+
+    def __init__(self, home: str | None = None) -> None:
+        self.paths = Paths(home or default_home())
+
+    def create(self) -> Spool:
+        """Make the skeleton, durable, and check it. Cheap when it stands.
+
+        Raises:
+            SpoolUnsafe: others may write to it, or it belongs to somebody else.
+            StorageFailed: it cannot be made.
+        """
+        if not os.path.isdir(self.paths.hosts):  # the last one made
+            _make_parents(os.path.dirname(self.paths.home))
+            for path in self.paths.skeleton():
+                files.make_directory(path)
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Raise SpoolUnsafe when somebody else may put a file where we would run it."""
+        for path in (self.paths.home, self.paths.spool, self.paths.queue, self.paths.incoming, self.paths.running):
+            try:
+                files.check_private(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise SpoolUnsafe(f"{path}: {error.strerror}", hint="forgather doctor") from None
+
+    # -- entering ---------------------------------------------------------------------------------------------------
+
+    def submit(self, spec: Document) -> str:
+        """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
+
+        `priority` moves from the document into the name.
+        """
+        priority = spec.get("priority", 0)
+        assert isinstance(priority, int)
+        while True:
+            job_id = new_job_id()
+            try:
+                files.write_once(self.paths.queued(job_id, priority), spec, self.paths.tmp)
+            except FileExistsError:
+                continue
+            return job_id
+
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def waiting(self) -> list[Entry]:
+        """Entries in start order, from names alone: 100,000 take a twentieth of a second."""
+        return sorted(entry for name in files.names(self.paths.queue) if (entry := parse_entry(name)))
+
+    def taken(self, host: str) -> list[Entry]:
+        """Entries in running/<host>/, `CANCEL` for those being cancelled."""
+        return sorted(entry for name in files.names(self.paths.running_on(host)) if (entry := parse_entry(name)))
+
+    def hosts_with_jobs(self) -> list[str]:
+        return sorted(name for name in files.names(self.paths.running) if name != CANCEL)
+
+    def queued_spec(self, entry: Entry) -> Document:
+        """The spec of a waiting job, checked. Raises FileNotFoundError once it has moved on, BadDocument, UnreadableFile."""
+        return self._spec(self.paths.queued(entry[1], -entry[0]))
+
+    def taken_spec(self, host: str, entry: Entry) -> Document:
+        """The same for a job in running/<host>/."""
+        return self._spec(self.paths.taken(host, entry[1], -entry[0]))
+
+    def _spec(self, path: str) -> Document:
+        try:
+            return schema.check(files.read_document(path), schema.SPEC)
+        except BadDocument as error:
+            where = error.where if error.where.startswith(path) else f"{path}: {error.where}"
+            raise BadDocument(where, error.problem, hint=error.hint) from None
+
+    def has_started(self, job_id: str) -> bool:
+        """Whether a runner has taken the start: then this attempt never starts again, whatever else is there."""
+        return os.path.lexists(self.paths.started(job_id))
+
+    def has_result(self, job_id: str) -> bool:
+        return os.path.lexists(self.paths.result(job_id))
+
+    # -- steps of a dispatcher --------------------------------------------------------------------------------------
+
+    def open_host(self, host: str) -> None:
+        """Make running/<host>/, once before the first claim."""
+        files.make_directory(self.paths.running_on(host))
+
+    def claim(self, entry: Entry, host: str) -> None:
+        """Take a waiting job for `host`: the rename is the claim. `open_host` came before.
+
+        Raises:
+            AlreadyClaimed: another was first; nothing changed.
+        """
+        self._take(entry, host)
+        files.make_directory(self.paths.job(entry[1]))
+
+    def _take(self, entry: Entry, folder: str) -> None:
+        source = self.paths.queued(entry[1], -entry[0])
+        try:
+            files.move(source, self.paths.taken(folder, entry[1], -entry[0]))
+        except FileNotFoundError:
+            raise AlreadyClaimed(f"job {entry[1]} is no longer waiting") from None
+
+    def write_claim(self, job_id: str, claim: Document) -> None:
+        """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already."""
+        files.write_once(self.paths.claim(job_id), claim, self.paths.tmp)
+
+    def withdraw_claim(self, job_id: str) -> bool:
+        """Take claim.json away. False: it is gone, so a runner has renamed it to started.json, or nobody wrote it.
+
+        The same one file is what the runner renames: exactly one of the two wins.
+        """
+        aside = f"{self.paths.tmp}/withdrawn.{os.getpid()}.{os.urandom(6).hex()}"
+        try:
+            files.move(self.paths.claim(job_id), aside)
+        except FileNotFoundError:
+            return False
+        files.discard(aside)
+        return True
+
+    def put_back(self, entry: Entry, host: str) -> None:
+        """From running/<host>/ to the queue, at the place it had. Only while nothing of it has started."""
+        source = self.paths.taken(host, entry[1], -entry[0])
+        try:
+            files.move(source, self.paths.queued(entry[1], -entry[0]))
+        except FileNotFoundError:
+            return  # somebody else did it
+
+    # -- steps of a runner ------------------------------------------------------------------------------------------
+
+    def start(self, job_id: str) -> bool:
+        """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run."""
+        try:
+            files.move(self.paths.claim(job_id), self.paths.started(job_id))
+        except FileNotFoundError:
+            return False
+        return True
+
+    # -- ending -----------------------------------------------------------------------------------------------------
+
+    def write_result(self, job_id: str, result: Document) -> bool:
+        """Say how it ended; the first to say so is right. False: somebody had."""
+        files.make_directory(self.paths.job(job_id))
+        try:
+            files.write_once(self.paths.result(job_id), result, self.paths.tmp)
+        except FileExistsError:
+            return False
+        return True
+
+    def finish(self, entry: Entry, host: str, ended_at: str) -> None:
+        """From running/<host>/ to done/<day>/; result.json stands. Done already is fine. `ended_at` as in the result."""
+        day = ended_at[:10]
+        source = self.paths.taken(host, entry[1], -entry[0])
+        target = self.paths.ended(day, entry[1])
+        try:
+            files.move(source, target)
+        except FileNotFoundError:
+            if not os.path.lexists(source):
+                return
+            files.make_directory(self.paths.done_on(day))  # the day's first
+            files.move(source, target)
+
+    def cancel_waiting(self, entry: Entry, by: str) -> None:
+        """End a job that has not been claimed. Raises AlreadyClaimed: it is running or gone."""
+        self._take(entry, CANCEL)
+        self.finish_cancel(entry, by)
+
+    def finish_cancel(self, entry: Entry, by: str) -> None:
+        """The rest of a cancel, whoever does it: result, then done/."""
+        now = utc_now()
+        document: Document = {
+            "version": schema.VERSION,
+            "outcome": {"kind": "cancelled", "by": by},
+            "started_at": None,
+            "ended_at": now,
+        }
+        self.write_result(entry[1], document)
+        self.finish(entry, CANCEL, now)
+
+    def ask_to_stop(self, job_id: str, *, by: str, force: bool = False, grace_s: float | None = None) -> bool:
+        """Leave word for the runner: TERM, grace, KILL; `force` is KILL at once. False: it was asked already."""
+        request: Document = {
+            "version": schema.VERSION,
+            "force": force,
+            "grace_s": grace_s,
+            "by": by,
+            "requested_at": utc_now(),
+        }
+        try:
+            files.write_once(self.paths.stop_request(job_id, force=force), request, self.paths.tmp)
+        except FileExistsError:
+            return False
+        return True
+
+
+def _make_parents(path: str) -> None:
+    if not os.path.isdir(path):
+        _make_parents(os.path.dirname(path))
+        files.make_directory(path)
