@@ -174,6 +174,23 @@ def make_directory(path: str) -> None:
         raise failed("make", path, error) from None
 
 
+def make_private(path: str) -> None:
+    """0600 and durable: for a file that another program wrote and that becomes ours by a rename."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    try:
+        os.fchmod(fd, FILE_MODE)
+        os.fsync(fd)
+    except OSError as error:
+        raise failed("sync", path, error) from None
+    finally:
+        os.close(fd)
+
+
 def sync_directory(path: str) -> None:
     """Make the names in `path` durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -231,9 +248,14 @@ def _same_file(one: str, other: str) -> bool:
         return False
 
 
+def temporary_name() -> str:
+    """``<host>.<pid>.<random>``: a sweep on this host can tell whether its writer still lives."""
+    return f"{os.uname().nodename.partition('.')[0]}.{os.getpid()}.{os.urandom(6).hex()}"
+
+
 def _stage(data: bytes, tmp: str, *, durable: bool = True) -> str:
     """A whole temporary file; its name says who writes it, so that a sweep knows when nobody does."""
-    path = f"{tmp}/{os.uname().nodename}.{os.getpid()}.{os.urandom(6).hex()}"
+    path = f"{tmp}/{temporary_name()}"
     fd = -1
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)

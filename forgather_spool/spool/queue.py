@@ -154,7 +154,7 @@ class Spool:
 
         The same one file is what the runner renames: exactly one of the two wins.
         """
-        aside = f"{self.paths.tmp}/withdrawn.{os.getpid()}.{os.urandom(6).hex()}"
+        aside = f"{self.paths.tmp}/{files.temporary_name()}"
         try:
             files.move(self.paths.claim(job_id), aside)
         except FileNotFoundError:

@@ -1,0 +1,178 @@
+"""Launching: from a decision to a runner that may go.
+
+    claim (rename)  ->  hatch a waiting child  ->  claim.json names it  ->  scope  ->  "go"
+
+Killed anywhere in between, nothing has run: the child exits when our end of
+its pipe closes, and the next dispatcher puts the job back. Several launches
+are on their way at once, since a scope takes the manager milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
+from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
+from forgather_spool.job import Claim, GpuRef, JobSpec
+from forgather_spool.runner.client import Hatched, Nursery
+from forgather_spool.spool.queue import Entry, Spool
+
+FIRST_ATTEMPT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One job on its way: its child waits for the scope."""
+
+    entry: Entry
+    claim: Claim
+    hatched: Hatched
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """It may run: from here on the runner acts."""
+
+    entry: Entry
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class NotLaunched:
+    """It is back in the queue, and nothing of it has run. Try again, but not at once."""
+
+    entry: Entry
+    reason: str
+
+
+class Launcher:
+    """Launches of this host. `boot_id` and `host_name` go into each claim."""
+
+    def __init__(self, spool: Spool, host: Host, nursery: Nursery, host_name: str, boot_id: str) -> None:
+        self._spool = spool
+        self._host = host
+        self._nursery = nursery
+        self._host_name = host_name
+        self._boot_id = boot_id
+        self._on_their_way: dict[str, Launch] = {}
+
+    def __len__(self) -> int:
+        return len(self._on_their_way)
+
+    @property
+    def claims(self) -> dict[str, Claim]:
+        """Job id to claim of what is on its way."""
+        return {launch.entry[1]: launch.claim for launch in self._on_their_way.values()}
+
+    def launch(self, entry: Entry, gpus: tuple[GpuRef, ...]) -> NotLaunched | None:
+        """Claim `entry` and send it on its way; None when `events` will tell the rest.
+
+        Raises:
+            AlreadyClaimed: another was first, or its start was taken before a power cut.
+        """
+        self._spool.claim(entry, self._host_name)
+        if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):
+            # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
+            raise AlreadyClaimed(f"job {entry[1]} had started already")
+        hatched = None
+        try:
+            self._spool.withdraw_claim(entry[1])
+            spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
+            scope = scope_name(entry[1], FIRST_ATTEMPT)
+            hatched = self._nursery.hatch(self._request(entry, scope, gpus))
+            claim = self._claim(entry, scope, gpus, hatched)
+            self._spool.write_claim(entry[1], claim.as_document())
+            self._on_their_way[scope] = Launch(entry, claim, hatched)
+            self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
+        except (ForgatherError, OSError) as error:
+            return self._give_up(entry, hatched, str(error))
+        return None
+
+    def events(self) -> list[Launched | NotLaunched]:
+        """What became of launches since the last call."""
+        told: list[Launched | NotLaunched] = []
+        for event in self._host.events():
+            launch = self._on_their_way.pop(event.scope, None)
+            if launch is None:
+                continue
+            match event:
+                case ScopeStarted():
+                    self._nursery.go(launch.hatched)
+                    told.append(Launched(launch.entry, launch.claim))
+                case ScopeRefused(_, reason):
+                    told.append(self._give_up(launch.entry, launch.hatched, reason))
+        return told
+
+    def _give_up(self, entry: Entry, hatched: Hatched | None, reason: str) -> NotLaunched:
+        self._on_their_way.pop(scope_name(entry[1], FIRST_ATTEMPT), None)
+        if hatched is not None:
+            self._nursery.abandon(hatched)
+        try:
+            self._spool.withdraw_claim(entry[1])
+            self._spool.put_back(entry, self._host_name)
+        except StorageFailed as error:
+            reason = f"{reason}; {error}"  # it stays in running/ without a claim: settled on a later pass
+        return NotLaunched(entry, reason)
+
+    def _claim(self, entry: Entry, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched) -> Claim:
+        return Claim(
+            attempt=FIRST_ATTEMPT,
+            host=self._host_name,
+            host_kind=self._host.kind,
+            boot_id=self._boot_id,
+            scope=scope,
+            priority=-entry[0],
+            gpus=gpus,
+            runner_pid=hatched.pid,
+            runner_start_ticks=hatched.start_ticks,
+            claimed_at=datetime.now(UTC),
+        )
+
+    def _request(self, entry: Entry, scope: str, gpus: tuple[GpuRef, ...]) -> dict[str, object]:
+        return {
+            "job_id": entry[1],
+            "priority": -entry[0],
+            "host": self._host_name,
+            "attempt": FIRST_ATTEMPT,
+            "scope": scope,
+            "env": host_environment(os.environ),
+            "gpus": [ref.as_document() for ref in gpus],
+            "cuda_visible_devices": cuda_visible_devices(gpus),
+        }
+
+
+def cuda_visible_devices(gpus: tuple[GpuRef, ...]) -> str:
+    """By UUID where every card has one: indexes depend on who counts. Empty for a job without cards: it sees none."""
+    uuids = [ref.uuid for ref in gpus if ref.uuid is not None]
+    return ",".join(uuids if len(uuids) == len(gpus) else [str(ref.index) for ref in gpus])
+
+
+def host_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The few variables a job gets from the host it runs on; what its spec sets comes over these.
+
+    Never the dispatcher's whole environment: that holds the service manager's
+    sockets, and whatever the shell that woke it had.
+    """
+    user = pwd.getpwuid(os.geteuid())
+    found = {
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "SHELL": user.pw_shell or "/bin/sh",
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+        "LANG": "C.UTF-8",
+    }
+    passed = ("HOME", "LANG", "PATH", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "LD_LIBRARY_PATH")
+    return found | {name: environ[name] for name in passed if name in environ}
+
+
+def _limits(spec: JobSpec) -> Limits:
+    return Limits(
+        memory_bytes=spec.memory_bytes, cpus=spec.cpus, time_limit_s=spec.time_limit_s, grace_s=spec.grace_s
+    )
+
+

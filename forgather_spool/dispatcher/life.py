@@ -1,0 +1,212 @@
+"""A dispatcher's life: one per host and spool, awake while there is work, gone ten seconds after.
+
+The lock on hosts/<host>.lock tells `submit` that somebody is awake. Nothing
+rests on it for correctness: claims are renames. Before leaving, the lock is
+given up *first* and the queue looked at once more, so a job submitted while we
+leave is seen either by us or by a submit that finds the lock free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from forgather_spool import schema
+from forgather_spool.dispatcher.loop import BELT_S, IDLE_S, Dispatcher
+from forgather_spool.dispatcher.notify import ServiceManager
+from forgather_spool.errors import Missing, SpoolUnsafe, StorageFailed
+from forgather_spool.gpu import Gpu
+from forgather_spool.host import proc
+from forgather_spool.host.detect import detect
+from forgather_spool.spool import admit, files
+from forgather_spool.spool.queue import Spool, utc_now
+
+REASONS_SHOWN = 10
+PAUSE_AFTER_FAILURE_S = 5.0  # a full disk, a manager that restarts: look again, do not spin
+
+
+def live(*, explain: bool = False) -> int:
+    """Run until there is nothing left to do, or TERM. 0 also when another dispatcher is awake already.
+
+    `explain` also says why waiting jobs wait, each time that changes.
+
+    Raises:
+        SpoolUnsafe, StorageFailed, Missing: it cannot work at all here.
+    """
+    spool = Spool().create()
+    refuse_torn_reads(spool.paths.home)
+    host_name = proc.host_name()
+    life = _Life(spool, host_name, explain)
+    if not life.lock():
+        if explain:
+            print(f"a dispatcher is awake on {host_name} already", file=sys.stderr)
+        return 0
+    return life.run()
+
+
+class _Life:
+    def __init__(self, spool: Spool, host_name: str, explain: bool) -> None:
+        self.spool = spool
+        self.host_name = host_name
+        self.explain = explain
+        self.manager = ServiceManager(dict(os.environ))
+        self.asked_to_leave = False
+        self._lock_fd = -1
+        self._idle_since: float | None = None
+        self._published: object = None
+        self._reasons: dict[str, str] = {}
+
+    def lock(self) -> bool:
+        """True when this process is the host's dispatcher now."""
+        path = self.spool.paths.host_lock(self.host_name)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.FILE_MODE)
+        except OSError as error:
+            raise files.failed("open", path, error) from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._lock_fd = fd
+        return True
+
+    def unlock(self) -> None:
+        os.close(self._lock_fd)
+        self._lock_fd = -1
+
+    def run(self) -> int:
+        wakeup_fd = _on_signals(self._leave)
+        host = detect(os.environ)
+        dispatcher = Dispatcher(self.spool, host, self.host_name, _say)
+        _say(f"awake on {self.host_name}, jobs run {_HOW[host.kind]}")
+        try:
+            dispatcher.begin()
+            self.manager.ready(self._status(dispatcher))
+            while not self.asked_to_leave:
+                self._pass(dispatcher)
+                if self._may_leave(dispatcher):
+                    break
+                dispatcher.wait(self._patience_s(), (wakeup_fd,))
+                _drain(wakeup_fd)
+        finally:
+            self.manager.stopping()
+            dispatcher.close()
+        return 0
+
+    def _pass(self, dispatcher: Dispatcher) -> None:
+        try:
+            dispatcher.step()
+            self._publish(dispatcher)
+        except (StorageFailed, Missing) as error:
+            # The disk is full or the user manager restarts: nothing is lost by looking again a little later.
+            _say(f"cannot go on for now: {error}")
+            time.sleep(PAUSE_AFTER_FAILURE_S)
+        if self.explain:
+            self._say_reasons(dispatcher)
+        self.manager.alive(self._status(dispatcher))
+
+    def _may_leave(self, dispatcher: Dispatcher) -> bool:
+        if not dispatcher.is_idle:
+            self._idle_since = None
+            return False
+        now = time.monotonic()
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        if now - self._idle_since < IDLE_S:
+            return False
+        self.unlock()
+        if not self.spool.waiting() and not admit.pending(self.spool):
+            _say("nothing left to do")
+            return True
+        return not self.lock()  # somebody else is awake now, or we go on
+
+    def _patience_s(self) -> float:
+        limits = [BELT_S]
+        if self.manager.watchdog_s is not None:
+            limits.append(self.manager.watchdog_s / 2)
+        if self._idle_since is not None:
+            limits.append(self._idle_since + IDLE_S - time.monotonic())
+        return max(0.0, min(limits))
+
+    def _leave(self) -> None:
+        self.asked_to_leave = True
+
+    def _status(self, dispatcher: Dispatcher) -> str:
+        return f"{len(dispatcher.waitlist)} waiting, {len(dispatcher.running)} running"
+
+    def _publish(self, dispatcher: Dispatcher) -> None:
+        """hosts/<host>.json: what others may know of this host; written when it changes and with the belt."""
+        facts = ([_card(gpu) for gpu in dispatcher.gpus], int(time.monotonic() // BELT_S))
+        if facts == self._published:
+            return
+        self._published = facts
+        document: dict[str, object] = {
+            "version": schema.VERSION,
+            "host": self.host_name,
+            "kind": dispatcher.host.kind,
+            "boot_id": proc.boot_id(),
+            "gpus": facts[0],
+            "last_seen_at": utc_now(),
+            "dispatcher_pid": os.getpid(),
+        }
+        files.note(self.spool.paths.host(self.host_name), document, self.spool.paths.tmp)
+
+    def _say_reasons(self, dispatcher: Dispatcher) -> None:
+        if dispatcher.decision is None:
+            self._reasons = {}
+            return
+        first = list(dispatcher.waitlist.candidates(skip=lambda _: False))[:REASONS_SHOWN]
+        reasons = {job_id: reason.text for job_id, reason in dispatcher.decision.reasons(first).items()}
+        for job_id, text in reasons.items():
+            if self._reasons.get(job_id) != text:
+                _say(f"{job_id}: {text}")
+        self._reasons = reasons
+
+
+_HOW = {"systemd": "in systemd scopes", "process": "as plain process groups (no user manager here)"}
+
+
+def refuse_torn_reads(home: str) -> None:
+    """sshfs shows half-written files under their final name: no spool can be there.
+
+    Raises:
+        SpoolUnsafe: `home` lies on sshfs.
+    """
+    if proc.file_system_of(home) == "fuse.sshfs":
+        raise SpoolUnsafe(f"{home} lies on sshfs, which shows half-written files", hint="use NFS, or rsync into incoming/")
+
+
+def _card(gpu: Gpu) -> dict[str, object]:
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "name": gpu.name,
+        "memory_total_bytes": gpu.memory_total_bytes,
+        "excluded": gpu.excluded,
+        "problem": gpu.problem,
+    }
+
+
+def _say(line: str) -> None:
+    print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+
+
+def _on_signals(leave: Callable[[], None]) -> int:
+    """TERM and INT make us leave; the returned descriptor becomes readable then."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: leave())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return reader
+
+
+def _drain(fd: int) -> None:
+    try:
+        os.read(fd, 4096)
+    except BlockingIOError:
+        return

@@ -1,0 +1,229 @@
+"""The dispatcher's loop: look, settle, decide, launch, wait; and go when there is nothing left.
+
+Everything that wakes it (inotify, a runner's end, the bus, a timer) only makes
+it look. It may be killed at any line: what it knows is on disk or asked of the
+machine again by the next one. One problem with one job sets that job aside
+with its reason; the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+
+from forgather_spool import policy
+from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
+from forgather_spool.dispatcher.running import Running, job_of_scope
+from forgather_spool.dispatcher.settle import Settler
+from forgather_spool.dispatcher.view import cards_of, claim_of, view_of
+from forgather_spool.dispatcher.waitlist import Waitlist
+from forgather_spool.errors import AlreadyClaimed, ForgatherError
+from forgather_spool.gpu import Gpu
+from forgather_spool.host import proc
+from forgather_spool.host.base import Host
+from forgather_spool.host.nvml import read_gpus
+from forgather_spool.runner.client import Nursery
+from forgather_spool.spool import admit
+from forgather_spool.spool.paths import parse_entry
+from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.watch import CREATED, GONE, Watch
+
+BELT_S = 60.0  # look at everything this often, whatever was or was not heard
+CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
+RETRY_S = 1.0  # until a launch that failed is tried again; doubles up to RETRY_MAX_S
+RETRY_MAX_S = 60.0
+SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
+IDLE_S = 10.0  # stay this long with nothing to do: the next submit then need not start us
+
+
+class Dispatcher:
+    """One host's dispatcher over one spool. `say` gets a line for what it does and why."""
+
+    def __init__(self, spool: Spool, host: Host, host_name: str, say: Callable[[str], None]) -> None:
+        self.spool = spool
+        self.host = host
+        self.host_name = host_name
+        self.say = say
+        self.nursery = Nursery(spool.paths.home)
+        self.running = Running(host)
+        self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
+        self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
+        self.waitlist = Waitlist(spool, self._reject_queued)
+        self.gpus: tuple[Gpu, ...] = ()
+        self.nvml_problem: str | None = None
+        self.decision: policy.Decision | None = None
+        self._watch = Watch()
+        self._not_before: dict[str, tuple[float, float]] = {}  # job id: when to try again, the pause after that
+        self._look_again_at = 0.0
+
+    # -- one pass ---------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The first look: everything on disk, and what an earlier dispatcher left."""
+        paths = self.spool.paths
+        self.spool.open_host(self.host_name)
+        for folder in (paths.incoming, paths.queue, paths.running_on(self.host_name), paths.server):
+            self._watch.add(folder, CREATED | GONE)
+        swept = admit.sweep_tmp(self.spool)
+        if swept:
+            self.say(f"removed {swept} temporary files whose writer is gone")
+        self.settler.set_aside_bad_specs()
+        self._find_lingering()
+        self.look()
+
+    def look(self) -> None:
+        """Look at the directories themselves; what was heard before does not count."""
+        for folder in (self.spool.paths.queue, self.spool.paths.running_on(self.host_name)):
+            for path in admit.reject_strangers(self.spool, folder):
+                self.say(f"rejected {os.path.basename(path)}: its name is no job's")
+        self.waitlist.load()
+        self.settler.settle_cancelled()
+        for entry in self.spool.taken(self.host_name):
+            self._settle(entry)
+        self._look_again_at = time.monotonic() + BELT_S
+
+    def step(self) -> None:
+        """One pass: hear, admit, settle, decide, launch."""
+        self._hear()
+        if time.monotonic() >= self._look_again_at:
+            self.look()
+        self._admit()
+        for entry in self.running.ended():
+            self._settle(entry)
+        self._take_events()
+        self.running.release()
+        self._decide()
+        self._take_events()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits, runs, or holds a card."""
+        return not (len(self.waitlist) or len(self.running) or len(self.launcher) or admit.pending(self.spool))
+
+    def wait(self, limit_s: float, more_fds: tuple[int, ...] = ()) -> None:
+        """Until something may have changed, at most `limit_s`."""
+        poll = select.poll()
+        host_fd = self.host.fileno()
+        fds = [self._watch.fileno(), *self.running.pidfds, *more_fds, *([] if host_fd is None else [host_fd])]
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        poll.poll(max(0.0, min(limit_s, self._patience_s())) * 1000)
+
+    def close(self) -> None:
+        """Let go. Launches on their way stop by themselves: their children see our end close."""
+        self.running.close()
+        self.nursery.close()
+        self.host.close()
+        self._watch.close()
+
+    # -- parts of a pass --------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Take note of names that came and went in queue/; anything unclear means looking again."""
+        for path, name, mask in self._watch.read():
+            if mask & Watch.OVERFLOW:
+                self._look_again_at = 0.0
+            elif path == self.spool.paths.queue and not name.startswith("."):
+                if mask & GONE:
+                    self.waitlist.remove(parse_entry(name))
+                elif not self.waitlist.add(name):
+                    self._look_again_at = 0.0
+
+    def _admit(self) -> None:
+        for name, job_id in admit.admit(self.spool):
+            self.say(f"{job_id}: admitted from incoming/{name}" if job_id else f"rejected incoming/{name}; see its .why")
+
+    def _settle(self, entry: Entry) -> None:
+        job_id = entry[1]
+        if job_id in self.launcher.claims:
+            return
+        claim = self.settler.settle(entry)
+        if claim is None:
+            if job_id in self.running:
+                self.running.forget(job_id)
+        else:
+            self.running.watch(entry, claim)
+            if not proc.is_alive(claim.runner_pid, claim.runner_start_ticks):
+                self.running.unwatch_pid(job_id)
+
+    def _take_events(self) -> None:
+        for event in self.launcher.events():
+            match event:
+                case Launched(entry, claim):
+                    self.running.watch(entry, claim)
+                    self._not_before.pop(entry[1], None)
+                    cards = ", ".join(str(ref.index) for ref in claim.gpus)
+                    self.say(f"{entry[1]}: started" + (f" on card {cards}" if cards else ""))
+                case NotLaunched():
+                    self._try_later(event)
+
+    def _try_later(self, event: NotLaunched) -> None:
+        job_id = event.entry[1]
+        _, pause_s = self._not_before.get(job_id, (0.0, RETRY_S))
+        self._not_before[job_id] = (time.monotonic() + pause_s, min(2 * pause_s, RETRY_MAX_S))
+        self.say(f"{job_id}: not started: {event.reason}; again in {pause_s:g} s")
+
+    def _decide(self) -> None:
+        if not len(self.waitlist):
+            self.decision = None
+            return
+        if self.waitlist.wants_cards:
+            self._read_cards()
+        now = time.monotonic()
+        due = self.waitlist.candidates(skip=lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now)
+        self.decision = policy.decide(due, self.view())
+        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if self.decision.starts else {}
+        for start in self.decision.starts:
+            self._launch((priorities[start.job_id], start.job_id), start)
+
+    def _launch(self, entry: Entry, start: policy.Start) -> None:
+        self.waitlist.remove(entry)
+        try:
+            failed = self.launcher.launch(entry, start.gpus)
+        except AlreadyClaimed:
+            self._look_again_at = 0.0
+        except ForgatherError as error:
+            self._try_later(NotLaunched(entry, str(error)))
+            self._look_again_at = 0.0
+        else:
+            if failed is not None:
+                self._try_later(failed)
+
+    def view(self) -> policy.View:
+        """What the policy sees now."""
+        claims = self.running.claims | self.launcher.claims
+        held = cards_of(claims | self.running.lingering, self.gpus)
+        return view_of(self.spool, list(claims.values()), held, self.gpus, self.nvml_problem)
+
+    def _read_cards(self) -> None:
+        reading = read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        self.gpus, self.nvml_problem = reading.gpus, reading.problem
+
+    def _find_lingering(self) -> None:
+        """Ended jobs whose scope is not empty: their cards are not free, whoever launched them."""
+        for scope in self.host.live_scopes():
+            job_id = job_of_scope(scope)
+            if self.spool.has_result(job_id):
+                claim = claim_of(self.spool, (0, job_id))
+                if claim is not None and claim.host == self.host_name:
+                    self.running.linger(job_id, claim)
+
+    def _reject_queued(self, entry: Entry, error: Exception) -> None:
+        hint = error.hint if isinstance(error, ForgatherError) else ""
+        admit.reject(self.spool, self.spool.paths.queued(entry[1], -entry[0]), str(error), hint)
+        self.say(f"{entry[1]}: rejected: {error}")
+
+    def _patience_s(self) -> float:
+        """How long nothing may happen that we are not told of."""
+        if self.waitlist.has_unread:
+            return 0.0
+        patience_s = self._look_again_at - time.monotonic()
+        if self.running.lingering or self.running.ended() or admit.pending(self.spool):
+            patience_s = min(patience_s, SETTLE_POLL_S)
+        if self._not_before and len(self.waitlist):
+            patience_s = min(patience_s, min(at for at, _ in self._not_before.values()) - time.monotonic())
+        if self.waitlist.wants_cards and not (self.decision and self.decision.after.paused):
+            patience_s = min(patience_s, CARDS_POLL_S)
+        return patience_s

@@ -1,0 +1,110 @@
+"""The jobs that run on this host, and when each has let go of its cards.
+
+A pidfd per runner says at once that it ended, also for runners an earlier
+dispatcher launched. A job's cards are free when its scope is empty, not when
+its result stands: a dying CUDA process may hold its memory for seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from forgather_spool.host import proc
+from forgather_spool.host.base import Host, scope_name
+from forgather_spool.job import Claim
+from forgather_spool.spool.queue import Entry
+
+
+class Running:
+    """Claims of running jobs, and of ended ones whose scope still holds a process."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._entries: dict[str, Entry] = {}
+        self._claims: dict[str, Claim] = {}
+        self._pidfds: dict[str, int] = {}
+        self._lingering: dict[str, Claim] = {}
+
+    def __len__(self) -> int:
+        return len(self._claims) + len(self._lingering)
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._claims
+
+    @property
+    def claims(self) -> dict[str, Claim]:
+        """Of jobs in running/, by job id."""
+        return dict(self._claims)
+
+    @property
+    def lingering(self) -> dict[str, Claim]:
+        """Of ended jobs that still hold their cards, by job id."""
+        return dict(self._lingering)
+
+    @property
+    def pidfds(self) -> list[int]:
+        """Readable once the runner behind it has ended."""
+        return list(self._pidfds.values())
+
+    def watch(self, entry: Entry, claim: Claim) -> None:
+        """From now on this job is running."""
+        job_id = entry[1]
+        self._host.adopt(claim.scope, claim.runner_pid, claim.runner_start_ticks)
+        self._entries[job_id], self._claims[job_id] = entry, claim
+        if job_id not in self._pidfds:
+            try:
+                self._pidfds[job_id] = os.pidfd_open(claim.runner_pid)
+            except OSError:
+                return  # ended already: `ended` finds it by its start time
+
+    def ended(self) -> list[Entry]:
+        """Entries whose runner is no longer there: to be settled, then `forget` or `watch` again."""
+        gone = [
+            job_id
+            for job_id, claim in self._claims.items()
+            if not proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
+        ]
+        return [self._entries[job_id] for job_id in gone]
+
+    def forget(self, job_id: str) -> None:
+        """It has left running/. Its cards stay taken while its scope holds anybody."""
+        claim = self._claims.pop(job_id)
+        del self._entries[job_id]
+        self._close_pidfd(job_id)
+        if self._host.members(claim.scope):
+            self._lingering[job_id] = claim
+
+    def unwatch_pid(self, job_id: str) -> None:
+        """Its runner is dead but the job is not settled: a dead pidfd would wake us for ever."""
+        self._close_pidfd(job_id)
+
+    def linger(self, job_id: str, claim: Claim) -> None:
+        """An ended job, found at start, whose scope is not empty."""
+        if job_id not in self._claims:
+            self._lingering[job_id] = claim
+
+    def release(self) -> list[str]:
+        """Let go of cards whose scope is empty now; the jobs that held them."""
+        empty = [job_id for job_id, claim in self._lingering.items() if not self._host.members(claim.scope)]
+        for job_id in empty:
+            del self._lingering[job_id]
+        return empty
+
+    def job_ids(self) -> Iterable[str]:
+        return self._claims.keys()
+
+    def close(self) -> None:
+        for job_id in list(self._pidfds):
+            self._close_pidfd(job_id)
+
+    def _close_pidfd(self, job_id: str) -> None:
+        pidfd = self._pidfds.pop(job_id, None)
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def job_of_scope(scope: str) -> str:
+    """The job id in a scope's name; see `host.base.scope_name`."""
+    stem = scope.removesuffix(".scope").rpartition("-")[0]
+    return stem.removeprefix(scope_name("", 0).partition("-0")[0])

@@ -1,0 +1,154 @@
+"""Settling what lies in running/: each job's next step, taken until it is done or runs.
+
+The facts come from the machine (is its runner alive, does its scope hold a
+process) and from the job's folder; `steps.next_step` names the step. Running
+this twice, or in two processes at once, does no harm: every step is a rename
+or a create-once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from forgather_spool import schema
+from forgather_spool.dispatcher.steps import Facts, Step, next_step
+from forgather_spool.dispatcher.view import claim_of
+from forgather_spool.document import Document
+from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.host import proc
+from forgather_spool.host.base import Host, scope_name
+from forgather_spool.job import Claim, parse_at
+from forgather_spool.spool import admit, files
+from forgather_spool.spool.paths import CANCEL
+from forgather_spool.spool.queue import Entry, Spool, utc_now
+
+REMAINS_GRACE_S = 10.0  # between TERM and KILL for what a dead runner left behind
+
+
+class Settler:
+    """Takes the next step of taken jobs. `say` gets one line for each step a person may want to know of."""
+
+    def __init__(self, spool: Spool, host: Host, host_name: str, boot_id: str, say: Callable[[str], None]) -> None:
+        self._spool = spool
+        self._host = host
+        self._host_name = host_name
+        self._boot_id = boot_id
+        self._say = say
+        self._kill_at: dict[str, float] = {}  # job id to the monotonic deadline for its remains
+
+    def settle(self, entry: Entry) -> Claim | None:
+        """Take what steps there are. The claim of a job that still runs or launches; None once it has moved on."""
+        while True:
+            claim = claim_of(self._spool, entry)
+            step = next_step(self._facts(entry, claim))
+            if step is Step.WAIT:
+                return claim
+            if step is Step.END_REMAINS:
+                self._end_remains(entry)
+                return claim
+            if step is Step.PUT_BACK and not self._put_back(entry):
+                continue  # a runner took the start in this moment
+            if step is Step.LOSE:
+                self._lose(entry, claim)
+            if step in (Step.FINISH, Step.LOSE):
+                self._finish(entry)
+            self._kill_at.pop(entry[1], None)
+            return None
+
+    def settle_cancelled(self) -> None:
+        """Finish cancels whose author died in between."""
+        for entry in self._spool.taken(CANCEL):
+            self._spool.finish_cancel(entry, "a cancel that was interrupted")
+
+    def _facts(self, entry: Entry, claim: Claim | None) -> Facts:
+        same_boot = claim is None or claim.boot_id == self._boot_id
+        alive = claim is not None and same_boot and proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
+        populated = same_boot and not alive and bool(self._host.members(scope_name(entry[1], 1)))
+        started, result = self._spool.has_started(entry[1]), self._spool.has_result(entry[1])
+        return Facts(started=started, result=result, runner_alive=alive, scope_populated=populated)
+
+    def _put_back(self, entry: Entry) -> bool:
+        """False: the claim was there a moment ago and is now a start."""
+        self._spool.withdraw_claim(entry[1])
+        if self._spool.has_started(entry[1]):
+            return False
+        self._spool.put_back(entry, self._host_name)
+        self._say(f"{entry[1]}: put back; its launch was interrupted before anything ran")
+        return True
+
+    def _end_remains(self, entry: Entry) -> None:
+        now = time.monotonic()
+        scope = scope_name(entry[1], 1)
+        if entry[1] not in self._kill_at:
+            self._kill_at[entry[1]] = now + REMAINS_GRACE_S
+            self._say(f"{entry[1]}: its runner is gone; TERM to the {self._host.signal(scope, signal.SIGTERM)} left")
+        elif now >= self._kill_at[entry[1]]:
+            self._host.signal(scope, signal.SIGKILL)
+
+    def _lose(self, entry: Entry, claim: Claim | None) -> None:
+        rebooted = claim is not None and claim.boot_id != self._boot_id
+        reason = "the machine was restarted while it ran" if rebooted else "its runner ended without leaving a result"
+        asked_by = self._asked_to_stop_by(entry)
+        outcome: Document = {"kind": "lost", "reason": reason}
+        if asked_by is not None:
+            outcome = {"kind": "cancelled", "by": asked_by}
+        document: Document = {
+            "version": schema.VERSION,
+            "attempt": claim.attempt if claim is not None else 1,
+            "outcome": outcome,
+            "started_at": self._started_at(entry),
+            "ended_at": utc_now(),
+            "output_bytes": self._output_bytes(entry),
+        }
+        if self._spool.write_result(entry[1], document):
+            self._say(f"{entry[1]}: {outcome['kind']}: {reason}")
+
+    def _finish(self, entry: Entry) -> None:
+        path = self._spool.paths.result(entry[1])
+        try:
+            ended_at = str(files.read_document(path)["ended_at"])
+            parse_at(ended_at)
+        except (BadDocument, UnreadableFile, KeyError) as error:
+            # A damaged result must not keep the job in running/ for ever: the day is today's, the file stays as it is.
+            self._say(f"{entry[1]}: {error}")
+            ended_at = utc_now()
+        self._spool.finish(entry, self._host_name, ended_at)
+
+    def _asked_to_stop_by(self, entry: Entry) -> str | None:
+        for force in (True, False):
+            try:
+                request = files.read_document(self._spool.paths.stop_request(entry[1], force=force))
+                return str(request.get("by", "somebody"))
+            except (FileNotFoundError, BadDocument, UnreadableFile):
+                continue
+        return None
+
+    def _started_at(self, entry: Entry) -> str | None:
+        try:
+            started_at = files.read_document(self._spool.paths.process(entry[1])).get("started_at")
+        except (FileNotFoundError, BadDocument, UnreadableFile):
+            return None
+        return started_at if isinstance(started_at, str) else None
+
+    def _output_bytes(self, entry: Entry) -> int | None:
+        try:
+            return os.stat(self._spool.paths.output(entry[1])).st_size
+        except OSError:
+            return None
+
+    def set_aside_bad_specs(self) -> None:
+        """A spec in running/ that nobody can read, of a job that has not started, goes to rejected/."""
+        for entry in self._spool.taken(self._host_name):
+            if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):
+                continue
+            try:
+                self._spool.taken_spec(self._host_name, entry)
+            except FileNotFoundError:
+                continue
+            except (BadDocument, UnreadableFile) as error:
+                path = self._spool.paths.taken(self._host_name, entry[1], -entry[0])
+                self._say(f"{entry[1]}: rejected: {error}")
+                admit.reject(self._spool, path, str(error), error.hint)

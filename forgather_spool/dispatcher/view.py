@@ -1,0 +1,103 @@
+"""What the policy is shown: this host's cards, who holds them, and what the owner wants.
+
+The dispatcher and `forgather sched` build it with the same function, so a
+pending reason is what the dispatcher itself would say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.gpu import Gpu, GpuPolicy
+from forgather_spool.host import proc
+from forgather_spool.host.base import SCOPE_PREFIX
+from forgather_spool.job import Claim
+from forgather_spool.policy import View
+from forgather_spool.spool import files, settings
+from forgather_spool.spool.queue import Entry, Spool
+
+
+def default_no_gpu_limit() -> int:
+    """How many jobs without a card run at once when nobody said: one a core, and never fewer than four."""
+    return max(4, os.cpu_count() or 1)
+
+
+def view_of(
+    spool: Spool, claims: Sequence[Claim], held: Mapping[int, str], gpus: Sequence[Gpu], nvml_problem: str | None
+) -> View:
+    """This moment, for `policy.decide`.
+
+    `claims` are those of all jobs that run or launch here; `held` adds cards
+    (index to job) of jobs that ended while their scope is not empty yet. A
+    settings file that cannot be read never counts as an empty one: nothing
+    starts, or nothing with cards, until it is mended.
+    """
+    dispatch, gpu_policy, problem = _settings(spool)
+    limit = dispatch.get("no_gpu_limit")
+    return View(
+        gpus=gpus,
+        policy=gpu_policy,
+        taken=dict(held),
+        our_pids=_our_pids(spool, gpus),
+        running_without_gpu=sum(1 for claim in claims if not claim.gpus),
+        no_gpu_limit=limit if isinstance(limit, int) else default_no_gpu_limit(),
+        paused=bool(dispatch.get("paused")),
+        nvml_problem=problem or nvml_problem,
+    )
+
+
+def _settings(spool: Spool) -> tuple[Mapping[str, object], GpuPolicy, str | None]:
+    try:
+        dispatch: Mapping[str, object] = settings.dispatch(spool.paths)
+    except (BadDocument, UnreadableFile):
+        dispatch = {"paused": True}
+    try:
+        return dispatch, settings.gpu_policy(spool.paths), None
+    except (BadDocument, UnreadableFile) as error:
+        return dispatch, GpuPolicy(), f"the GPU policy cannot be read: {error}"
+
+
+def claims_on(spool: Spool, host_name: str) -> dict[str, Claim]:
+    """Job id to claim of every job that launches or runs on `host_name`, as the files say."""
+    found = {}
+    for entry in spool.taken(host_name):
+        claim = claim_of(spool, entry)
+        if claim is not None:
+            found[entry[1]] = claim
+    return found
+
+
+def claim_of(spool: Spool, entry: Entry) -> Claim | None:
+    """The claim of a taken job, started or not. None: not written yet, or damaged."""
+    for path in (spool.paths.started(entry[1]), spool.paths.claim(entry[1])):
+        try:
+            return Claim.from_document(files.read_document(path))
+        except (FileNotFoundError, BadDocument, UnreadableFile):
+            continue
+    return None
+
+
+def cards_of(claims: Mapping[str, Claim], gpus: Sequence[Gpu]) -> dict[int, str]:
+    """Card index to the job that holds it. The UUID counts where both know it: indexes move when a card is pulled."""
+    by_uuid = {gpu.uuid: gpu.index for gpu in gpus if gpu.uuid is not None}
+    held = {}
+    for job_id, claim in claims.items():
+        for ref in claim.gpus:
+            held[by_uuid.get(ref.uuid, ref.index)] = job_id
+    return held
+
+
+def _our_pids(spool: Spool, gpus: Sequence[Gpu]) -> frozenset[int]:
+    pids = {process.pid for gpu in gpus for process in gpu.processes}
+    return frozenset(pid for pid in pids if _is_ours(spool, pid))
+
+
+def _is_ours(spool: Spool, pid: int) -> bool:
+    """Whether `pid` runs in the scope of a job of this spool; another user's or spool's job is foreign."""
+    scope = proc.scope_of(pid)
+    if scope is None:
+        return False
+    job_id = scope.removeprefix(SCOPE_PREFIX).rpartition("-")[0]
+    return os.path.lexists(spool.paths.job(job_id))

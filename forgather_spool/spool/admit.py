@@ -1,0 +1,123 @@
+"""How a dropped file becomes a job, and where one goes that cannot.
+
+Anybody puts ``*.json`` into incoming/ with mv or rsync. Admission is one
+rename of that very file into the queue, so a crash can neither lose it nor
+run it twice; what it says was checked before. What cannot be a job is set
+aside in rejected/ with a ``.why`` beside it: never dropped, and never allowed
+to hold up the others.
+
+Also sweeps tmp/, where only files nobody writes any more are removed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from forgather_spool import schema
+from forgather_spool.document import parse
+from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import new_job_id, parse_entry
+from forgather_spool.spool.queue import Spool
+
+STILL_WRITING_S = 1.0  # a copy in place is torn for a moment; patience before it is called damaged
+NOT_JSON_PATIENCE_S = 60.0  # foo.json.part becomes foo.json, or it was a mistake
+TMP_MAX_AGE_S = 3600.0  # of another host's temporary files; must outlast every live writer
+
+
+def admit(spool: Spool) -> Iterator[tuple[str, str]]:
+    """Take in what lies in incoming/. Yields ``(name, job_id)`` for each admitted file, ``(name, "")`` for each rejected.
+
+    Files still being copied stay for the next look. Names beginning with a
+    dot are somebody's temporary files (rsync's) and are left alone.
+    """
+    for name in sorted(files.names(spool.paths.incoming)):
+        if name.startswith("."):
+            continue
+        path = f"{spool.paths.incoming}/{name}"
+        age_s = _age_s(path)
+        if age_s is None or (not name.endswith(".json") and age_s < NOT_JSON_PATIENCE_S):
+            continue
+        try:
+            yield name, _admit_one(spool, path)
+        except FileNotFoundError:
+            continue  # taken back, or admitted by another host's dispatcher
+        except (BadDocument, UnreadableFile) as error:
+            if age_s >= STILL_WRITING_S or not _is_regular(path):
+                reject(spool, path, str(error), error.hint)
+                yield name, ""
+
+
+def pending(spool: Spool) -> bool:
+    """Whether incoming/ holds a file that is, or will be, decided on."""
+    return any(not name.startswith(".") for name in files.names(spool.paths.incoming))
+
+
+def _admit_one(spool: Spool, path: str) -> str:
+    if not path.endswith(".json"):
+        raise BadDocument("$", "the file's name does not end in .json")
+    spec = schema.check(parse(files.read_bytes(path)), schema.SPEC, unknown="refuse")
+    priority = spec["priority"]
+    assert isinstance(priority, int)
+    job_id = new_job_id()
+    files.make_private(path)
+    files.move(path, spool.paths.queued(job_id, priority))
+    return job_id
+
+
+def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
+    """Set `path` aside as rejected/<name> with <name>.why beside it; the new path. Gone already is fine."""
+    name = os.path.basename(path)
+    target = f"{spool.paths.rejected}/{name}"
+    attempt = 1
+    while os.path.lexists(target) or os.path.lexists(f"{target}.why"):
+        attempt += 1
+        target = f"{spool.paths.rejected}/{name}.{attempt}"
+    text = f"{why}\n" + (f"{hint}\n" if hint else "") + f"it lay in {os.path.dirname(path)}\n"
+    try:
+        files.write_bytes_once(f"{target}.why", text.encode("utf-8", "backslashreplace"), spool.paths.tmp)
+    except StorageFailed:
+        pass  # a full disk must not leave the file in everybody's way; the move needs no space
+    try:
+        files.move(path, target)
+    except FileNotFoundError:
+        files.discard(f"{target}.why")
+    return target
+
+
+def reject_strangers(spool: Spool, folder: str) -> list[str]:
+    """Set aside what lies in queue/ or running/<host>/ under a name that is no spec's. Their new paths."""
+    strangers = [name for name in files.names(folder) if not name.startswith(".") and parse_entry(name) is None]
+    why = "the name is not <job_id>.p<priority>.json; new jobs go into incoming/ or through `forgather submit`"
+    return [reject(spool, f"{folder}/{name}", why) for name in sorted(strangers)]
+
+
+def sweep_tmp(spool: Spool) -> int:
+    """Remove temporary files whose writer is gone; how many. Names are ``<host>.<pid>.<random>``, see `files`."""
+    swept = 0
+    for name in files.names(spool.paths.tmp):
+        path = f"{spool.paths.tmp}/{name}"
+        if _writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
+            files.discard(path)
+            swept += 1
+    return swept
+
+
+def _writer_is_gone(name: str) -> bool:
+    host, _, rest = name.partition(".")
+    pid, _, _ = rest.partition(".")
+    return host == os.uname().nodename.partition('.')[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")
+
+
+def _is_regular(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def _age_s(path: str) -> float | None:
+    """Seconds since it was last written, by this machine's clock; None: it is gone."""
+    try:
+        return max(0.0, time.time() - os.lstat(path).st_mtime)
+    except OSError:
+        return None

@@ -1,0 +1,174 @@
+"""A job's life as files: every step is one rename or one create-once, and exactly one wins."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
+from forgather_spool.spool.paths import CANCEL, new_job_id, parse_entry
+from forgather_spool.spool.queue import Spool, utc_now
+
+HOST = "box"
+RESULT = {"version": 1, "outcome": {"kind": "exited", "exit_code": 0}, "started_at": None, "ended_at": utc_now()}
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = Spool(str(tmp_path / "home")).create()
+    spool.open_host(HOST)
+    return spool
+
+
+def submit(spool, **spec):
+    job_id = spool.submit({"argv": ["true"], "priority": 0, **spec})
+    return next(entry for entry in spool.waiting() if entry[1] == job_id)
+
+
+def test_higher_priorities_come_first_and_then_the_order_of_submitting(spool):
+    """Start order is readable from names alone."""
+    low, first, second, high = (submit(spool, priority=p) for p in (-5, 0, 0, 7))
+
+    assert spool.waiting() == [high, first, second, low]
+
+
+def test_of_two_dispatchers_one_gets_the_job(spool):
+    """A job is claimed once, and the loser is told."""
+    entry = submit(spool)
+    spool.open_host("other")
+
+    spool.claim(entry, HOST)
+
+    with pytest.raises(AlreadyClaimed):
+        spool.claim(entry, "other")
+    assert spool.taken(HOST) == [entry]
+    assert spool.taken("other") == [] == spool.waiting()
+
+
+def test_a_claim_is_either_started_or_withdrawn(spool):
+    """One file, two renames: whoever comes second finds nothing."""
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+    spool.write_claim(entry[1], {"version": 1})
+
+    assert spool.withdraw_claim(entry[1])
+    assert not spool.start(entry[1])
+
+    spool.write_claim(entry[1], {"version": 1})
+    assert spool.start(entry[1])
+    assert not spool.withdraw_claim(entry[1])
+    assert spool.has_started(entry[1])
+
+
+def test_a_job_put_back_keeps_its_place(spool):
+    """Its priority travels in its name, also while it is claimed."""
+    urgent, other = submit(spool, priority=3), submit(spool)
+    spool.claim(urgent, HOST)
+
+    spool.put_back(urgent, HOST)
+
+    assert spool.waiting() == [urgent, other]
+    assert spool.taken(HOST) == []
+
+
+def test_the_first_result_stands(spool):
+    """A late second writer is told, and changes nothing."""
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+
+    assert spool.write_result(entry[1], RESULT)
+    assert not spool.write_result(entry[1], RESULT | {"outcome": {"kind": "lost", "reason": "late"}})
+    spool.finish(entry, HOST, "2026-01-02T03:04:05.000000Z")
+    spool.finish(entry, HOST, "2026-01-03T03:04:05.000000Z")
+
+    assert os.listdir(spool.paths.done) == ["2026-01-02"]
+    assert spool.taken(HOST) == []
+
+
+def test_a_cancelled_job_never_runs_and_says_who_cancelled_it(spool):
+    entry = submit(spool)
+
+    spool.cancel_waiting(entry, "anna")
+
+    assert spool.waiting() == [] == spool.taken(CANCEL)
+    assert spool.has_result(entry[1])
+    with pytest.raises(AlreadyClaimed):
+        spool.claim(entry, HOST)
+
+
+def test_a_second_request_to_stop_is_answered_and_a_forced_one_is_another_matter(spool):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+
+    assert spool.ask_to_stop(entry[1], by="anna")
+    assert not spool.ask_to_stop(entry[1], by="ben")
+    assert spool.ask_to_stop(entry[1], by="ben", force=True)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o177])
+def test_nobody_else_can_read_or_write_whatever_the_umask(tmp_path, umask):
+    """Files are 0600 and directories 0700."""
+    before = os.umask(umask)
+    try:
+        spool = Spool(str(tmp_path / "deep" / "home")).create()
+        spool.open_host(HOST)
+        entry = submit(spool)
+        spool.claim(entry, HOST)
+        spool.write_claim(entry[1], {"version": 1})
+        spool.write_result(entry[1], RESULT)
+        spool.finish(entry, HOST, utc_now())
+    finally:
+        os.umask(before)
+
+    for folder, folders, names in os.walk(tmp_path / "deep"):
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
+        for name in names:
+            assert stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) == 0o600, name
+
+
+@pytest.mark.parametrize("folder", ["", "spool", "spool/queue", "spool/incoming", "spool/running"])
+def test_a_spool_that_others_may_write_to_is_refused(spool, folder):
+    """Whoever can put a file there can run commands as us."""
+    path = os.path.join(spool.paths.home, folder)
+    os.chmod(path, 0o770)
+
+    with pytest.raises(SpoolUnsafe, match="may be written to by others"):
+        Spool(spool.paths.home).create()
+
+
+def test_ids_sort_in_the_order_they_were_made():
+    ids = [new_job_id() for _ in range(2000)]
+
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "q_1738012412345_a1b2c3d4.json", "q_1738012412345_a1b2c3d4.p.json", "q_1738012412345_a1b2c3d4.p007.json",
+        "q_1738012412345_a1b2c3d4.p-0.json", "q_1738012412345_a1b2c3d4.p1.json.tmp", "q_x_a1b2c3d4.p1.json",
+        "q_1738012412345_A1B2C3D4.p1.json", "q_1738012412345_a1b2c3d4.p999999999.json", "../x.p1.json", ".json", "",
+        "q_١٧٣٨٠١٢٤١٢_a1b2c3d4.p1.json",
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_exactly_ours_is_none_of_ours(name):
+    """One job has one name: two spellings of one priority would be two jobs."""
+    assert parse_entry(name) is None
+
+
+def test_the_predecessors_ids_are_read():
+    """Ten-digit seconds, as in the old server's documents."""
+    assert parse_entry("q_1738012345_a1b2c3d4.p-5.json") == (5, "q_1738012345_a1b2c3d4")
+
+
+def test_a_damaged_spec_is_an_error_that_names_file_and_field(spool):
+    entry = submit(spool)
+    path = spool.paths.queued(entry[1], 0)
+    with open(path, "w") as file:
+        file.write('{"argv": ["true"], "gpus": "two"}')
+
+    with pytest.raises(BadDocument, match=r"\.p0\.json: \$\.gpus: expected integer, got string"):
+        spool.queued_spec(entry)
