@@ -134,6 +134,10 @@ class Paths:
     def output(self, job_id: str) -> str:
         return f"{self.jobs}/{job_id}/output.log"
 
+    def removed(self, job_id: str) -> str:
+        """Where the spec goes when the job is removed: it marks a folder whose removal was interrupted."""
+        return f"{self.jobs}/{job_id}/removed.json"
+
     def script(self, job_id: str) -> str:
         return f"{self.jobs}/{job_id}/script"
 

@@ -1,0 +1,221 @@
+"""Looking at jobs: what their files say, as values, without changing anything.
+
+Jobs move while they are looked at. `look` follows one from folder to folder;
+the lists read one place after another and leave out what has just moved on, so
+a job seen waiting is not seen running a line below. A file that cannot be read
+is named in `Job.problem`, never shown as if it were empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from forgather_spool.document import Document
+from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
+from forgather_spool.job import Claim, JobSpec, Result, State, parse_at
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import CANCEL, is_job_id, submitted_unix_s
+from forgather_spool.spool.place import (
+    LOOKS,
+    Ended,
+    Place,
+    Queued,
+    Rejected,
+    Taken,
+    active_places,
+    all_job_ids,
+    ended_places,
+    locate,
+    state_at,
+    waiting_places,
+)
+from forgather_spool.spool.queue import Spool
+
+MIN_PREFIX = 3
+CANDIDATES_SHOWN = 5
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as its files were just now; None for a file that is not there or cannot be read.
+
+    `problem` says which cannot be read and why. `priority` None: nothing readable tells it any more.
+    """
+
+    job_id: str
+    state: State
+    place: Place
+    priority: int | None
+    spec: JobSpec | None
+    claim: Claim | None
+    started_at: datetime | None
+    result: Result | None
+    problem: str | None
+
+    @property
+    def host(self) -> str | None:
+        """The host that has or had it; None before a claim."""
+        if self.claim is not None:
+            return self.claim.host
+        return self.place.host if isinstance(self.place, Taken) and self.place.host != CANCEL else None
+
+
+def find(spool: Spool, text: str) -> str:
+    """The id of the job meant by `text`: an id, the beginning of just one id, or a name.
+
+    Of several jobs of one name the latest that has not ended, else the latest.
+
+    Raises:
+        NoSuchJob: nothing fits, or several ids begin so; the message lists them.
+    """
+    if is_job_id(text):
+        if locate(spool, text) is None:
+            raise NoSuchJob(f"no job {text}", hint="forgather sched list --all")
+        return text
+    fits = sorted(job_id for job_id in all_job_ids(spool) if len(text) >= MIN_PREFIX and job_id.startswith(text))
+    if len(fits) == 1:
+        return fits[0]
+    named = _named(spool, text)
+    if named is not None:
+        return named
+    if fits:
+        shown = ", ".join(fits[:CANDIDATES_SHOWN]) + (", ..." if len(fits) > CANDIDATES_SHOWN else "")
+        raise NoSuchJob(f"{len(fits)} jobs begin with {text}: {shown}", hint="give more of the id")
+    raise NoSuchJob(f"no job has this id, beginning of an id, or name: {text!r}", hint="forgather sched list --all")
+
+
+def look(spool: Spool, job_id: str) -> Job:
+    """The job, wherever it is. Raises NoSuchJob, also for one removed while it was looked at."""
+    for _ in range(LOOKS):
+        place = locate(spool, job_id)
+        if place is None:
+            break
+        try:
+            return read(spool, place)
+        except FileNotFoundError:
+            continue  # it moved on between finding and reading it
+    raise NoSuchJob(f"no job {job_id}", hint="forgather sched list --all")
+
+
+def read_all(spool: Spool, places: Iterable[Place]) -> Iterator[Job]:
+    """The jobs at `places`, read one by one as they are asked for; those that moved on are left out."""
+    for place in places:
+        try:
+            yield read(spool, place)
+        except FileNotFoundError:
+            continue
+
+
+def read(spool: Spool, place: Place) -> Job:
+    """The job whose spec lies at `place`. Raises FileNotFoundError when it no longer does."""
+    problems: list[str] = []
+    state = state_at(spool, place)
+    spec = _tried(problems, lambda: _spec(place.path))
+    if isinstance(place, Rejected):
+        problems = [why_rejected(place)]
+    claim = result = started_at = None
+    if not isinstance(place, (Queued, Rejected)):
+        claim = _claim(spool, place.job_id, problems)
+        started_at = _optional(problems, lambda: _started_at(spool.paths.process(place.job_id)))
+    if state in (State.ENDING, State.DONE):
+        result = _optional(problems, lambda: _result(spool.paths.result(place.job_id)))
+        if result is None and state is State.DONE and not problems:
+            problems.append(f"{spool.paths.result(place.job_id)} is not there: how it ended is not known")
+    return Job(
+        job_id=place.job_id,
+        state=state,
+        place=place,
+        priority=_priority(place, claim, spec),
+        spec=spec,
+        claim=claim,
+        started_at=started_at if result is None else result.started_at,
+        result=result,
+        problem="; ".join(problems) or None,
+    )
+
+
+def why_rejected(place: Rejected) -> str:
+    """The first line of its ``.why``: what is wrong with it."""
+    try:
+        text = files.read_bytes(place.why_path).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return "rejected; its .why is not there"
+    except UnreadableFile as error:
+        return str(error)
+    return text.partition("\n")[0]
+
+
+def _named(spool: Spool, name: str) -> str | None:
+    places: list[Queued | Taken] = [*waiting_places(spool), *active_places(spool)]
+    going_on = [place.job_id for place in places if _name_at(place) == name]
+    if going_on:
+        return max(going_on, key=submitted_unix_s)
+    return next((place.job_id for place in ended_places(spool) if _name_at(place) == name), None)
+
+
+def _name_at(place: Place) -> str | None:
+    try:
+        return _spec(place.path).name
+    except (FileNotFoundError, BadDocument, UnreadableFile):
+        return None
+
+
+def _tried(problems: list[str], read_one: Callable[[], T]) -> T | None:
+    try:
+        return read_one()
+    except (BadDocument, UnreadableFile) as error:
+        problems.append(str(error))
+        return None
+
+
+def _optional(problems: list[str], read_one: Callable[[], T]) -> T | None:
+    try:
+        return _tried(problems, read_one)
+    except FileNotFoundError:
+        return None
+
+
+def _spec(path: str) -> JobSpec:
+    return _value(path, JobSpec.from_document)
+
+
+def _result(path: str) -> Result:
+    return _value(path, Result.from_document)
+
+
+def _value(path: str, make: Callable[[Document], T]) -> T:
+    document = files.read_document(path)
+    try:
+        return make(document)
+    except BadDocument as error:
+        raise BadDocument(f"{path}: {error.where}", error.problem, hint=error.hint) from None
+
+
+def _claim(spool: Spool, job_id: str, problems: list[str]) -> Claim | None:
+    """As started, else as claimed; the runner renames the one to the other while we look."""
+    for path in (spool.paths.started(job_id), spool.paths.claim(job_id), spool.paths.started(job_id)):
+        try:
+            return _tried(problems, lambda path=path: _value(path, Claim.from_document))  # type: ignore[misc]
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _started_at(path: str) -> datetime:
+    text = files.read_document(path).get("started_at")
+    if not isinstance(text, str):
+        raise BadDocument(f"{path}: $.started_at", "is required")
+    return parse_at(text, f"{path}: $.started_at")
+
+
+def _priority(place: Place, claim: Claim | None, spec: JobSpec | None) -> int | None:
+    """In the name until it is done, then in its claim; one that was cancelled while waiting has only its spec's."""
+    if isinstance(place, (Queued, Taken)):
+        return place.priority
+    if isinstance(place, Ended) and claim is not None:
+        return claim.priority
+    return None if spec is None else spec.priority

@@ -1,0 +1,194 @@
+"""Where each job's spec lies, from names alone: no file is opened here.
+
+A spec moves forward, queue to running to done, and back to the queue only when
+a launch was interrupted. So whoever looks in that order finds it, unless it
+went back in this very moment; `locate` looks again then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from forgather_spool.job import State
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry
+from forgather_spool.spool.queue import Entry, Spool
+
+LOOKS = 3  # a job that goes back to the queue does so once in a while, not three times in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """Waiting, in queue/."""
+
+    job_id: str
+    priority: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """In running/<host>/. `host` is `CANCEL` for one that is cancelled before it ran."""
+
+    job_id: str
+    priority: int
+    path: str
+    host: str
+
+    @property
+    def entry(self) -> Entry:
+        return -self.priority, self.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """In done/<day>/, the UTC day it ended."""
+
+    job_id: str
+    path: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Set aside with its reason beside it. A file dropped into incoming/ has no job id: its name stands there."""
+
+    job_id: str
+    path: str
+
+    @property
+    def why_path(self) -> str:
+        return f"{self.path}.why"
+
+
+Place = Queued | Taken | Ended | Rejected
+
+
+def locate(spool: Spool, job_id: str) -> Place | None:
+    """Where the job's spec lies. None: there is no such job."""
+    for _ in range(LOOKS):
+        place = _queued(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
+        if place is not None:
+            return place
+    return None
+
+
+def state_at(spool: Spool, place: Place) -> State:
+    """The state table of `queue.py`, from which files stand."""
+    match place:
+        case Queued():
+            return State.WAITING
+        case Ended():
+            return State.DONE
+        case Rejected():
+            return State.REJECTED
+        case Taken(job_id, _, _, host):
+            if host == CANCEL or spool.has_result(job_id):
+                return State.ENDING
+            return State.RUNNING if spool.has_started(job_id) else State.LAUNCHING
+
+
+def waiting_places(spool: Spool) -> list[Queued]:
+    """What waits, in start order."""
+    return [Queued(job_id, -minus, spool.paths.queued(job_id, -minus)) for minus, job_id in spool.waiting()]
+
+
+def active_places(spool: Spool) -> list[Taken]:
+    """What is launching, running or ending, on every host, in start order."""
+    found = [
+        (entry, host) for host in (*spool.hosts_with_jobs(), CANCEL) for entry in spool.taken(host)
+    ]  # fmt: skip
+    return [_taken_at(spool, entry, host) for entry, host in sorted(found)]
+
+
+def ended_places(spool: Spool) -> Iterator[Ended]:
+    """What has ended, latest first, a day at a time.
+
+    Within a day the order is that of the files' change times: the rename into
+    done/ sets it, and reading 100,000 results instead would take seconds. A
+    copy or a restored backup has other change times; then only the days are
+    in order.
+    """
+    for day in _days(spool):
+        folder = spool.paths.done_on(day)
+        found = [(_changed_at(f"{folder}/{name}"), job_id) for name, job_id in _ended_names(folder)]
+        for _, job_id in sorted(found, reverse=True):
+            yield Ended(job_id, spool.paths.ended(day, job_id), day)
+
+
+def ended_count(spool: Spool) -> int:
+    return sum(len(_ended_names(spool.paths.done_on(day))) for day in _days(spool))
+
+
+def rejected_places(spool: Spool) -> list[Rejected]:
+    """What was set aside, by name."""
+    folder = spool.paths.rejected
+    names = sorted(name for name in files.names(folder) if not name.endswith(".why"))
+    return [Rejected(_id_in(name) or name, f"{folder}/{name}") for name in names]
+
+
+def all_job_ids(spool: Spool) -> set[str]:
+    """Every job there is. One that goes back to the queue just now may be missing."""
+    found = {job_id for _, job_id in spool.waiting()}
+    found.update(place.job_id for place in active_places(spool))
+    for day in _days(spool):
+        found.update(job_id for _, job_id in _ended_names(spool.paths.done_on(day)))
+    found.update(place.job_id for place in rejected_places(spool) if is_job_id(place.job_id))
+    return found
+
+
+def _queued(spool: Spool, job_id: str) -> Queued | None:
+    for name in files.names(spool.paths.queue):
+        if name.startswith(job_id) and (entry := parse_entry(name)) is not None and entry[1] == job_id:
+            return Queued(job_id, -entry[0], spool.paths.queued(job_id, -entry[0]))
+    return None
+
+
+def _taken(spool: Spool, job_id: str) -> Taken | None:
+    for host in (*spool.hosts_with_jobs(), CANCEL):
+        for entry in spool.taken(host):
+            if entry[1] == job_id:
+                return _taken_at(spool, entry, host)
+    return None
+
+
+def _taken_at(spool: Spool, entry: Entry, host: str) -> Taken:
+    return Taken(entry[1], -entry[0], spool.paths.taken(host, entry[1], -entry[0]), host)
+
+
+def _ended(spool: Spool, job_id: str) -> Ended | None:
+    for day in _days(spool):
+        path = spool.paths.ended(day, job_id)
+        if os.path.lexists(path):
+            return Ended(job_id, path, day)
+    return None
+
+
+def _rejected(spool: Spool, job_id: str) -> Rejected | None:
+    return next((place for place in rejected_places(spool) if place.job_id == job_id), None)
+
+
+def _days(spool: Spool) -> list[str]:
+    """The folders of done/, newest first."""
+    return sorted((name for name in files.names(spool.paths.done) if not name.startswith(".")), reverse=True)
+
+
+def _ended_names(folder: str) -> list[tuple[str, str]]:
+    """``(name, job_id)`` of each ended job in one folder of done/."""
+    names = [(name, name.removesuffix(".json")) for name in files.names(folder) if name.endswith(".json")]
+    return [(name, job_id) for name, job_id in names if is_job_id(job_id)]
+
+
+def _changed_at(path: str) -> int:
+    try:
+        return os.lstat(path).st_ctime_ns
+    except OSError:
+        return 0  # removed meanwhile; whoever reads it finds out
+
+
+def _id_in(rejected_name: str) -> str | None:
+    """The id in the name of a spec that was set aside out of queue/ or running/."""
+    job_id, dot, _ = rejected_name.partition(".p")
+    return job_id if dot and is_job_id(job_id) else None

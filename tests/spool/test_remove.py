@@ -1,0 +1,69 @@
+"""Removing ended jobs: all of a job goes or none, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.spool.place import locate
+from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.remove import ended_before, remove, sweep_removed
+from tests import builders
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(str(tmp_path / "home")).create()
+
+
+def test_a_removed_job_leaves_nothing(spool: Spool) -> None:
+    entry = builders.ended(spool, output=b"x")
+    os.mkdir(f"{spool.paths.job(entry[1])}/attempt-1")
+
+    remove(spool, locate(spool, entry[1]))
+
+    assert locate(spool, entry[1]) is None
+    assert os.listdir(spool.paths.jobs) == []
+
+
+def test_an_interrupted_removal_is_finished_by_the_next(spool: Spool, monkeypatch) -> None:
+    """Between the two steps the job is in no list, and its folder says why it is there."""
+    entry = builders.ended(spool, output=b"x")
+    stranger = Path(spool.paths.jobs, "a-trainer-nobody-queued")
+    stranger.mkdir()
+    with monkeypatch.context() as crash:
+        crash.setattr("forgather_spool.spool.remove._remove_folder", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            remove(spool, locate(spool, entry[1]))
+    assert locate(spool, entry[1]) is None
+
+    assert sweep_removed(spool) == 1
+
+    assert os.listdir(spool.paths.jobs) == [stranger.name]
+
+
+def test_a_folder_that_is_a_link_is_not_followed(spool: Spool, tmp_path: Path) -> None:
+    entry = builders.ended(spool)
+    precious = tmp_path / "precious"
+    os.rename(spool.paths.job(entry[1]), precious)
+    os.symlink(precious, spool.paths.job(entry[1]))
+
+    remove(spool, locate(spool, entry[1]))
+
+    assert (precious / "result.json").exists()
+
+
+def test_only_what_ended_before_the_cutoff_is_old(spool: Spool) -> None:
+    entry = builders.ended(spool)
+    now = datetime.now(UTC)
+
+    assert list(ended_before(spool, now - timedelta(hours=1))) == []
+    assert [old.job_id for old in ended_before(spool, now + timedelta(seconds=5))] == [entry[1]]
+    assert [old.job_id for old in ended_before(spool, now + timedelta(days=2))] == [entry[1]]
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
