@@ -5,14 +5,21 @@ lone surrogates, NUL in strings, numbers that overflow to infinity, nesting
 deep enough to raise RecursionError. Each of these stops a dispatcher or a
 terminal later on, so each is refused here, once, with a field path.
 
-Knows nothing of files or of what the documents mean.
+Knows nothing of files or of what the documents mean. Does without the standard
+`json` package, whose import (it brings `re`) costs more than all else that
+`forgather submit` does; only the parser written in C behind it is used.
 """
 
 from __future__ import annotations
 
-import json
+from _json import make_scanner
 
 from forgather_spool.errors import BadDocument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 MAX_DOCUMENT_BYTES = 1 << 20  # one job, not a data set; larger is refused unread
 MAX_DEPTH = 64
@@ -34,12 +41,7 @@ def parse(data: bytes) -> Document:
         raise BadDocument("$", f"not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from None
     if text.startswith("\ufeff"):
         raise BadDocument("$", "begins with a byte order mark; save it as plain UTF-8")
-    try:
-        value = _DECODER.decode(text)
-    except RecursionError:
-        raise BadDocument("$", "nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise BadDocument("$", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    value = _parse_text(text)
     if not isinstance(value, dict):
         raise BadDocument("$", f"expected an object, got {kind_of(value)}")
     _refuse_unprintable(value)
@@ -49,10 +51,36 @@ def parse(data: bytes) -> Document:
 def dump(document: Document) -> bytes:
     """`document` as one line of JSON and a newline; what `parse` would refuse raises BadDocument."""
     _refuse_unprintable(document)
-    try:
-        return (json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode()
-    except (ValueError, TypeError) as error:
-        raise BadDocument("$", str(error)) from None
+    return (_spell("$", document) + "\n").encode()
+
+
+def _spell(where: str, value: object) -> str:
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_spell(where, k)}: {_spell(f'{where}.{k}', v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_spell(f"{where}[{i}]", item) for i, item in enumerate(value)) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float) and value - value == 0:  # neither NaN nor infinite
+        return float.__repr__(value)
+    raise BadDocument(where, f"{value!r} cannot be written as JSON")
+
+
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)} | {
+    ord('"'): '\\"',
+    ord("\\"): "\\\\",
+    ord("\b"): "\\b",
+    ord("\f"): "\\f",
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+}
 
 
 def kind_of(value: object) -> str:
@@ -91,7 +119,9 @@ def _refuse_unprintable(value: object) -> None:
             stack.extend((f"{where}[{i}]", inner, depth + 1) for i, inner in enumerate(item))
 
 
-def _check_text(where: str, text: str) -> None:
+def _check_text(where: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise BadDocument(_shown(where), f"the key {text!r} is not a string")
     if "\0" in text:
         raise BadDocument(_shown(where), "a NUL character cannot be part of a string")
     if not text.isascii():
@@ -131,6 +161,43 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
-)
+class _Rules:
+    """What the scanner asks for: which values are refused, and how objects are made."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = staticmethod(_no_duplicates)
+    array_hook = None
+    parse_float = staticmethod(_finite)
+    parse_int = staticmethod(_integer)
+    parse_constant = staticmethod(_no_constant)
+
+
+def _make_scanner() -> Callable[[str, int], tuple[object, int]]:
+    rules: Any = _Rules
+    return make_scanner(rules)
+
+
+def _parse_text(text: str) -> object:
+    try:
+        value, end = _SCAN(text, len(text) - len(text.lstrip(_BLANK)))
+    except RecursionError:
+        raise BadDocument("$", "nested too deeply") from None
+    except StopIteration as error:
+        raise _not_json(text, "Expecting value", error.value) from None
+    except ValueError as error:  # json.JSONDecodeError, which the scanner imports for itself
+        raise _not_json(text, getattr(error, "msg", str(error)), getattr(error, "pos", 0)) from None
+    rest = text[end:].lstrip(_BLANK)
+    if rest:
+        raise _not_json(text, "Extra data", len(text) - len(rest))
+    return value
+
+
+def _not_json(text: str, problem: str, index: int) -> BadDocument:
+    line = text.count("\n", 0, index) + 1
+    column = index - text.rfind("\n", 0, index)
+    return BadDocument("$", f"not JSON: {problem} at line {line} column {column}")
+
+
+_BLANK = " \t\n\r"
+_SCAN = _make_scanner()
