@@ -1,0 +1,232 @@
+"""Jobs as transient scopes of this user's systemd.
+
+A scope is asked for and comes later: the reply to StartTransientUnit says that
+it is queued, and only the JobRemoved signal says that the process is inside and
+its limits hold (3 to 25 ms later). Many are under way at once, and the signal may
+overtake the reply.
+
+Whether a scope is empty is read from its control group, not asked of systemd:
+the kernel's answer survives a restart of the user manager, and costs one small
+file. Exit statuses are the runner's to record; a scope keeps none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from forgather_spool.errors import Missing
+from forgather_spool.host import proc
+from forgather_spool.host.base import SCOPE_PREFIX, HostEvent, Limits, ScopeRefused, ScopeStarted
+from forgather_spool.host.manager import (
+    CALL_TIMEOUT_S,
+    MANAGER,
+    ConnectionLost,
+    ManagerConnection,
+    error_text,
+    unreachable,
+)
+from forgather_spool.host.process import send_signal
+
+SLICE = "forgather.slice"
+SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
+RUNNER_BELT_S = 60.0  # the runner enforces the time limit; systemd does when the runner cannot
+OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the whole unit
+MAX_DESCRIPTION = 120
+
+
+@dataclass(slots=True)
+class _Launch:
+    """One scope under way: asked for, then queued as `job_path`."""
+
+    scope: str
+    deadline: float
+    job_path: str | None = None
+
+
+class SystemdHost:
+    """Scopes in ``forgather.slice`` of the user manager.
+
+    Raises:
+        Missing: no user manager, no jeepney, or its control groups are out of sight.
+    """
+
+    kind: Literal["systemd", "process"] = "systemd"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+        self._launches: dict[int, _Launch] = {}  # by the serial of the call
+        self._removed: dict[str, str] = {}  # job path to result: signals that overtook their reply
+        self._events: list[HostEvent] = []
+        self._connection: ManagerConnection | None = None
+        manager = self._open()
+        try:
+            self._version = int("".join(c for c in manager.property("Version")[:3] if c.isdigit()) or 0)
+            self._slice = _slice_directory(manager.property("ControlGroup"))
+        except ConnectionLost as error:
+            raise unreachable(str(error)) from None
+        finally:
+            self.close()
+
+    def begin(self, scope: str, pid: int, limits: Limits, description: str) -> None:
+        properties = scope_properties(pid, limits, description, with_oom_policy=self._version >= OOM_POLICY_SINCE)
+        try:
+            serial = self._open().call("StartTransientUnit", "ssa(sv)a(sa(sv))", (scope, "fail", properties, []))
+        except ConnectionLost as error:
+            self._lose(str(error))
+            raise unreachable(str(error)) from None
+        self._launches[serial] = _Launch(scope, time.monotonic() + CALL_TIMEOUT_S)
+
+    def fileno(self) -> int | None:
+        return None if self._connection is None else self._connection.fileno()
+
+    def events(self) -> list[HostEvent]:
+        if self._connection is not None:
+            try:
+                for message in self._connection.receive():
+                    self._take(message)
+            except ConnectionLost as error:
+                self._lose(str(error))
+        self._give_up_waiting(time.monotonic())
+        if not self._launches:
+            self._hang_up()
+        events, self._events = self._events, []
+        return events
+
+    def adopt(self, scope: str, pid: int, start_ticks: int) -> None:
+        """Nothing to note: the kernel knows who is inside."""
+
+    def live_scopes(self) -> frozenset[str]:
+        try:
+            names = os.listdir(self._slice)
+        except FileNotFoundError:
+            return frozenset()
+        ours = (name for name in names if name.startswith(SCOPE_PREFIX) and name.endswith(".scope"))
+        return frozenset(name for name in ours if proc.is_populated(f"{self._slice}/{name}"))
+
+    def members(self, scope: str) -> list[int]:
+        return proc.cgroup_pids(f"{self._slice}/{scope}")
+
+    def signal(self, scope: str, signum: int) -> int:
+        pids = self.members(scope)
+        if signum == signals.SIGKILL and _kill_cgroup(f"{self._slice}/{scope}"):
+            return len(pids)
+        return sum(send_signal(pid, signum) for pid in pids)
+
+    def close(self) -> None:
+        self._hang_up()
+        self._launches.clear()
+
+    def _open(self) -> ManagerConnection:
+        if self._connection is None:
+            self._connection = ManagerConnection(self._environ)
+        return self._connection
+
+    def _hang_up(self) -> None:
+        """Kept open, the manager's socket would wake us for every change of every unit."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._removed.clear()
+
+    def _take(self, message: Any) -> None:
+        from jeepney import HeaderFields, MessageType
+
+        fields = message.header.fields
+        if message.header.message_type is MessageType.signal:
+            _, job_path, unit, result = message.body
+            if unit.startswith(SCOPE_PREFIX):
+                self._removed[job_path] = result
+                self._settle()
+            return
+        launch = self._launches.get(fields.get(HeaderFields.reply_serial))
+        if launch is None:
+            return
+        if message.header.message_type is MessageType.error:
+            del self._launches[fields[HeaderFields.reply_serial]]
+            exists = fields.get(HeaderFields.error_name) == f"{MANAGER}.UnitExists"
+            self._events.append(ScopeRefused(launch.scope, error_text(message), exists))
+        else:
+            launch.job_path = message.body[0]
+            launch.deadline = time.monotonic() + SCOPE_UP_TIMEOUT_S
+            self._settle()
+
+    def _settle(self) -> None:
+        """Pair queued launches with results, whichever came first."""
+        for serial, launch in list(self._launches.items()):
+            result = self._removed.pop(launch.job_path, None) if launch.job_path else None
+            if result is None:
+                continue
+            del self._launches[serial]
+            if result == "done":
+                self._events.append(ScopeStarted(launch.scope))
+            else:
+                self._events.append(ScopeRefused(launch.scope, f"systemd could not start the scope: {result}"))
+
+    def _give_up_waiting(self, now: float) -> None:
+        for serial, launch in list(self._launches.items()):
+            if now > launch.deadline:
+                del self._launches[serial]
+                self._events.append(ScopeRefused(launch.scope, "systemd did not start the scope in time"))
+
+    def _lose(self, why: str) -> None:
+        self._hang_up()
+        self._events.extend(ScopeRefused(launch.scope, why) for launch in self._launches.values())
+        self._launches.clear()
+
+
+def scope_properties(
+    pid: int, limits: Limits, description: str, *, with_oom_policy: bool = True
+) -> list[tuple[str, tuple[str, object]]]:
+    """The unit's properties as StartTransientUnit takes them; see org.freedesktop.systemd1(5)."""
+    properties: list[tuple[str, tuple[str, object]]] = [
+        ("Description", ("s", plain_description(description))),
+        ("PIDs", ("au", [pid])),
+        ("Slice", ("s", SLICE)),
+        ("KillMode", ("s", "control-group")),  # with "mixed" a scope is killed at once, without TERM
+        ("CollectMode", ("s", "inactive-or-failed")),
+        ("TimeoutStopUSec", ("t", _usec(limits.grace_s))),
+    ]
+    if with_oom_policy:
+        properties.append(("OOMPolicy", ("s", "continue")))  # else systemd ends the runner too
+    if limits.memory_bytes is not None:
+        properties += [("MemoryMax", ("t", limits.memory_bytes)), ("MemorySwapMax", ("t", 0))]
+    if limits.cpus is not None:
+        properties.append(("CPUQuotaPerSecUSec", ("t", _usec(limits.cpus))))
+    if limits.time_limit_s is not None:
+        properties.append(("RuntimeMaxUSec", ("t", _usec(limits.time_limit_s + limits.grace_s + RUNNER_BELT_S))))
+    return properties
+
+
+def plain_description(text: str) -> str:
+    """`text` on one printable line of at most `MAX_DESCRIPTION` characters."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= MAX_DESCRIPTION else plain[: MAX_DESCRIPTION - 3] + "..."
+
+
+def _usec(seconds: float) -> int:
+    return max(1, round(seconds * 1_000_000))
+
+
+def _slice_directory(control_group: str) -> str:
+    root = proc.cgroup_root()
+    if root is None:
+        raise Missing("no systemd scopes: version 2 control groups are not mounted", hint="boot with cgroup v2")
+    directory = root + control_group.rstrip("/")
+    if not os.path.isdir(directory):
+        raise Missing(f"no systemd scopes: {directory} cannot be seen from here", hint="run on the host itself")
+    return f"{directory}/{SLICE}"
+
+
+def _kill_cgroup(directory: str) -> bool:
+    """KILL to all at once, so that nobody forks away (Linux 5.14). False: not offered here."""
+    try:
+        with open(f"{directory}/cgroup.kill", "w") as file:
+            file.write("1")
+    except OSError:
+        return False
+    return True
