@@ -80,6 +80,8 @@ class ProcessHost:
 
 def send_signal(pid: int, signum: int) -> bool:
     """False: `pid` is gone already, or another user's."""
+    if pid <= 0:  # the kernel lists a process of an outer pid namespace as 0, which to kill(2) is our own group
+        return False
     try:
         os.kill(pid, signum)
     except (ProcessLookupError, PermissionError):

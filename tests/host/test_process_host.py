@@ -13,7 +13,7 @@ from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import proc
 from forgather_spool.host.base import Limits, ScopeRefused, ScopeStarted, scope_name
 from forgather_spool.host.detect import detect, why_not_systemd
-from forgather_spool.host.process import ProcessHost
+from forgather_spool.host.process import ProcessHost, send_signal
 from tests.waiting import wait_until
 
 SCOPE = scope_name(f"q_{os.getpid()}_test", 1)
@@ -114,6 +114,11 @@ def test_a_signal_reaches_everybody_once(host: ProcessHost, runner: Callable[[st
     assert process.wait() == -signal.SIGTERM
     wait_until(lambda: not host.live_scopes())
     assert host.signal(SCOPE, signal.SIGTERM) == 0
+
+
+def test_a_process_that_cannot_be_seen_from_here_gets_no_signal() -> None:
+    """Its pid reads as 0, and a signal to 0 would be one to ourselves."""
+    assert not send_signal(0, signal.SIGCONT)
 
 
 def test_the_host_is_what_the_machine_offers_unless_one_is_named() -> None:
