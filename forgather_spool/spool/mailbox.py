@@ -1,0 +1,143 @@
+"""A job's mailbox: commands to its trainer, each with one acknowledgement.
+
+    jobs/<job_id>/control/<seq>-<command>.json        whoever asks, create-once
+    jobs/<job_id>/control/<seq>-<command>.ack.json    the trainer, create-once; or whoever finds it dead
+
+A command's id is ``<seq>-<command>``. Ids sort in the order they were posted;
+two posted in the same moment may share a number and are told apart by name.
+
+Standard library only and few imports: training scripts pay for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from forgather_spool import command, schema
+from forgather_spool.document import Document
+from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import Paths
+from forgather_spool.spool.queue import utc_now
+
+ACK = ".ack.json"
+
+
+def is_mailbox_name(text: str) -> bool:
+    """Whether `text` can name a job's folder: ours, or one a training script chose."""
+    allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+    return 0 < len(text) <= 128 and not text.strip(allowed) and text[0] not in ".-"
+
+
+class Mailbox:
+    """The control folder of one job. Made where it is missing, by whoever comes first."""
+
+    def __init__(self, paths: Paths, job_id: str) -> None:
+        if not is_mailbox_name(job_id):
+            raise UsageError(f"{job_id!r} cannot be a job id", hint="letters, digits, dot, dash and underscore, at most 128")
+        self.paths = paths
+        self.job_id = job_id
+        self.folder = f"{paths.job(job_id)}/control"
+
+    def create(self) -> None:
+        """Make the folder, durable."""
+        files.make_directory(self.paths.job(self.job_id))
+        files.make_directory(self.folder)
+
+    def post(self, name: str, *, by: str, args: Document | None = None, deadline_at: str | None = None) -> str:
+        """Leave a command; durable on return. Its id, to wait for the acknowledgement with."""
+        if not name.replace("_", "a").isalnum() or len(name) > command.MAX_NAME_CHARACTERS or not name.isascii():
+            raise UsageError(f"{name!r} cannot be a command", hint="letters, digits and underscore")
+        document: Document = {
+            "version": schema.VERSION,
+            "command": name,
+            "args": args or {},
+            "by": by,
+            "posted_at": utc_now(),
+            "deadline_at": deadline_at,
+        }
+        self.create()
+        while True:
+            number = max((_number(known) for known in files.names(self.folder)), default=0) + 1
+            command_id = f"{number:06d}-{name}"
+            try:
+                files.write_once(f"{self.folder}/{command_id}.json", document, self.paths.tmp)
+            except FileExistsError:
+                continue
+            return command_id
+
+    def pending(self) -> list[str]:
+        """Ids of commands without an acknowledgement, oldest first. One listing, no file is opened."""
+        here = files.names(self.folder)
+        answered = {name.removesuffix(ACK) for name in here if name.endswith(ACK)}
+        posted = {name.removesuffix(".json") for name in here if name.endswith(".json") and not name.endswith(ACK)}
+        return sorted(command_id for command_id in posted - answered if _number(command_id))
+
+    def read(self, command_id: str) -> Document:
+        """The command, checked. Raises FileNotFoundError, BadDocument, UnreadableFile."""
+        return schema.check(files.read_document(f"{self.folder}/{command_id}.json"), command.COMMAND)
+
+    def acknowledge(
+        self,
+        command_id: str,
+        outcome: str,
+        *,
+        by: str,
+        step: int | None = None,
+        checkpoint: str | None = None,
+        reason: str | None = None,
+        data: Document | None = None,
+    ) -> bool:
+        """Answer a command, once; the first answer stands. False: it was answered already."""
+        document: Document = {
+            "version": schema.VERSION,
+            "outcome": outcome,
+            "step": step,
+            "checkpoint": checkpoint,
+            "reason": reason,
+            "answered_at": utc_now(),
+            "answered_by": by,
+            "data": data or {},
+        }
+        try:
+            files.write_once(f"{self.folder}/{command_id}{ACK}", document, self.paths.tmp)
+        except FileExistsError:
+            return False
+        return True
+
+    def acknowledgement(self, command_id: str) -> Document | None:
+        """The answer, checked; None: not yet. By listing, since NFS shows a new name there first."""
+        name = f"{command_id}{ACK}"
+        if name not in files.names(self.folder):
+            return None
+        try:
+            return schema.check(files.read_document(f"{self.folder}/{name}"), command.ACKNOWLEDGEMENT)
+        except FileNotFoundError:
+            return None
+
+    def answer_for_the_dead(self, reason: str, *, by: str) -> list[str]:
+        """Answer every pending command `failed`: its trainer has ended. Call only when that is known."""
+        left = [command_id for command_id in self.pending() if self.acknowledge(command_id, "failed", by=by, reason=reason)]
+        return left
+
+    def status(self) -> Document | None:
+        """What the trainer last said of itself; None: nothing yet, or unreadable."""
+        try:
+            return schema.check(files.read_document(f"{self.paths.job(self.job_id)}/status.json"), command.STATUS)
+        except (FileNotFoundError, BadDocument, UnreadableFile):
+            return None
+
+
+def _number(name: str) -> int:
+    digits = name.partition("-")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 12 else 0
+
+
+def endpoints(paths: Paths) -> list[str]:
+    """Ids of jobs whose trainer has left an endpoint file, in no order."""
+    return [name for name in files.names(paths.jobs) if os.path.lexists(f"{paths.jobs}/{name}/endpoint.json")]
+
+
+def read_endpoint(paths: Paths, job_id: str) -> Document:
+    """``endpoint.json``, checked. Raises FileNotFoundError, BadDocument, UnreadableFile."""
+    return schema.check(files.read_document(f"{paths.job(job_id)}/endpoint.json"), command.ENDPOINT)

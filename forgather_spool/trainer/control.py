@@ -1,0 +1,274 @@
+"""One training run under control: flags for the loop, answers for whoever asked.
+
+The loop calls `poll` at each step boundary and looks at the flags; everything
+slow (files, HTTP) happens in a thread of rank 0, so a poll with nothing to do
+reads two attributes. What is asked is carried out at the next boundary, by all
+ranks at the same one (see `ranks`), and answered when it is done.
+
+A run never fails because control failed: what cannot be had is one warning,
+and training goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from forgather_spool.command import COMMANDS
+from forgather_spool.trainer import ranks
+from forgather_spool.trainer.warn import warn_once
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from forgather_spool.trainer.listener import Listener
+
+    Handler = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+class TrainerControl:
+    """Polled once a step. In every rank; only rank 0 reads commands and answers.
+
+    Args:
+        job_id: names the run for `forgather control`; default the queue's id
+            (``FORGATHER_JOB_ID``), else ``job_<time>_<host>_<pid>``.
+        max_steps, output_dir, logging_dir: shown to whoever asks.
+        save_on_stop: whether `graceful_stop` saves: True unless the save strategy is "no".
+        on_sigterm: a command to carry out when the process gets SIGTERM (`job kill`,
+            a time limit), e.g. "save_and_stop". None leaves the signal alone.
+            Take care that the job's `--grace` is long enough for a save.
+        enable_http, port, host: the optional HTTP endpoint; None starts it where
+            aiohttp is installed; the files work in any case.
+        home: another ``$FORGATHER_HOME``.
+    """
+
+    def __init__(
+        self,
+        job_id: str | None = None,
+        *,
+        max_steps: int | None = None,
+        output_dir: str | None = None,
+        logging_dir: str | None = None,
+        save_on_stop: bool = True,
+        on_sigterm: str | None = None,
+        enable_http: bool | None = False,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        home: str | None = None,
+    ) -> None:
+        self.job_id = job_id or os.environ.get("FORGATHER_JOB_ID") or _own_job_id()
+        self.rank, self.world_size = ranks.rank_and_world_size()
+        self.save_on_stop = save_on_stop
+        self._clear()
+        self.step = -1
+        self.epoch: float | None = None
+        self.max_steps = max_steps
+        self.metrics: dict[str, float] = {}
+        self._raised = False
+        self._unsaved: list[dict[str, Any]] = []
+        self._handlers: dict[str, Handler] = {}
+        self._listener: Listener | None = None
+        self._agreement: ranks.Alone | ranks.Together = ranks.Alone()
+        self._passing: Callable[[int], None] | None = None
+        self._closed = False
+        able = self._join_ranks()
+        if able and self.rank == 0:
+            self._listen(home, output_dir, logging_dir, (enable_http, host, port))
+        _dump_stacks_on_usr1()
+        if on_sigterm is not None:
+            self._handle_sigterm(on_sigterm)
+
+    def __enter__(self) -> TrainerControl:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- for the training loop --------------------------------------------------------------------------------------
+
+    def poll(self, step: int) -> bool:
+        """At the boundary after `step`: whether a flag is raised now. Flags hold until the next poll.
+
+        `step` counts alike in all ranks and never goes back.
+        """
+        self.step = step
+        if self._passing is not None:
+            self._passing(step)
+        if self._raised or self._agreement.hold:
+            return self._boundary(step)
+        return False
+
+    def report(self, *, epoch: float | None = None, max_steps: int | None = None, **metrics: float) -> None:
+        """Tell what `status` shows: the latest loss and the like, as plain numbers.
+
+        A number that is still on a GPU costs a synchronisation here: report what you log anyway.
+        """
+        if epoch is not None:
+            self.epoch = epoch
+        if max_steps is not None:
+            self.max_steps = max_steps
+        if metrics:
+            self.metrics = self.metrics | {name: float(value) for name, value in metrics.items()}
+
+    def saved(self, path: str | None = None) -> None:
+        """The checkpoint asked for is on disk, at `path`. Answers whoever asked."""
+        self._answer_saves("done", checkpoint=None if path is None else os.path.abspath(path))
+
+    def save_failed(self, error: object) -> None:
+        """The checkpoint could not be written. Answers whoever asked; a stop still stops."""
+        self._answer_saves("failed", reason=str(error) or type(error).__name__)
+
+    def on(self, command: str, handler: Handler) -> None:
+        """Carry out a command of your own: `handler(args)` runs in every rank at the same step boundary.
+
+        What rank 0's returns is in the acknowledgement; an exception answers `failed`.
+        """
+        self._handlers[command] = handler
+
+    def close(self) -> None:
+        """The run has ended: leave, answer what is pending, remove the endpoint file. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._settle_unsaved()
+        self._agreement.close()
+        if self._listener is not None:
+            self._listener.close("the training has ended")
+
+    def knows(self, command: str) -> bool:
+        """Whether this run can carry out `command`."""
+        return command in COMMANDS or command in self._handlers
+
+    def status(self) -> dict[str, Any]:
+        """Where the run is, as ``status.json`` holds it."""
+        return {
+            "version": 1,
+            "job_id": self.job_id,
+            "status": "ended" if self._closed else "stopping" if self.should_stop else "training",
+            "global_step": self.step if self.step >= 0 else None,
+            "max_steps": self.max_steps,
+            "epoch": self.epoch,
+            "metrics": self.metrics,
+        }
+
+    # -- the boundary -----------------------------------------------------------------------------------------------
+
+    def _boundary(self, step: int) -> bool:
+        self._settle_unsaved()
+        if self._raised:
+            stopping = self.should_stop, self.should_abort
+            self._clear()
+            self.should_stop, self.should_abort = stopping  # once stopped, stopped
+            self._raised = any(stopping)
+        if self._agreement.hold:
+            for command in self._agreement.at(step):
+                self._carry_out(command, step)
+        return self._raised
+
+    def _carry_out(self, command: dict[str, Any], step: int) -> None:
+        name = command["command"]
+        if name in self._handlers:
+            self._handle(command, step)
+            return
+        meaning = COMMANDS[name]
+        saves = meaning.saves == "always" or (meaning.saves == "strategy" and self.save_on_stop)
+        if name == "abort":
+            self.should_abort = True
+            self.should_save = self.should_evaluate = False
+        self.should_save = (self.should_save or saves) and not self.should_abort
+        self.should_evaluate = (self.should_evaluate or meaning.evaluates) and not self.should_abort
+        self.should_stop = self.should_stop or meaning.stops
+        self._raised = self._raised or saves or meaning.stops
+        if saves and self.should_save:
+            self._unsaved.append(command)
+        else:
+            self._answer(command, "done", step=step, data=self.status() if name == "status" else None)
+
+    def _handle(self, command: dict[str, Any], step: int) -> None:
+        try:
+            data = self._handlers[command["command"]](command["args"])
+        except Exception as error:  # a user's handler must not end a user's run
+            self._answer(command, "failed", step=step, reason=f"{type(error).__name__}: {error}")
+        else:
+            self._answer(command, "done", step=step, data=data)
+
+    def _settle_unsaved(self) -> None:
+        """Asked to save, and the loop went on without a word: that is an answer too."""
+        if self._unsaved:
+            self._answer_saves("failed", reason="the training code did not say that it saved a checkpoint")
+
+    def _answer_saves(self, outcome: str, *, checkpoint: str | None = None, reason: str | None = None) -> None:
+        unsaved, self._unsaved = self._unsaved, []
+        for command in unsaved:
+            self._answer(command, outcome, step=self.step, checkpoint=checkpoint, reason=reason)
+
+    def _answer(self, command: dict[str, Any], outcome: str, **facts: Any) -> None:
+        if self._listener is not None and command.get("id"):
+            self._listener.answer(command["id"], outcome, facts)
+
+    def _clear(self) -> None:
+        self.should_save = False
+        self.should_stop = False
+        self.should_abort = False
+        self.should_evaluate = False
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _join_ranks(self) -> bool:
+        if self.world_size <= 1:
+            return True
+        try:
+            together = ranks.Together(
+                ranks.connect(), self.rank, self.world_size, self._abandoned, ranks.run_prefix()
+            )
+        except Exception as error:
+            warn_once(f"no trainer control: {self.world_size} ranks have no store to agree through ({error})")
+            return False
+        self._agreement = together
+        self._passing = together.passing
+        return True
+
+    def _abandoned(self, commands: list[dict[str, Any]], reason: str) -> None:
+        for command in commands:
+            self._answer(command, "failed", reason=reason)
+
+    def _listen(
+        self, home: str | None, output_dir: str | None, logging_dir: str | None, http: tuple[bool | None, str, int | None]
+    ) -> None:
+        from forgather_spool.trainer.listener import Listener
+
+        try:
+            self._listener = Listener(self, self._agreement.propose, home, output_dir, logging_dir, http)
+        except Exception as error:  # an unwritable home, a bad job id, no threads left: train without
+            warn_once(f"no trainer control: {error}")
+
+    def _handle_sigterm(self, command: str) -> None:
+        import signal
+
+        def on_term(signum: int, frame: FrameType | None) -> None:
+            if self.rank == 0:  # every rank gets the signal; one proposes
+                self._agreement.propose([{"id": "", "command": command, "args": {}}])
+
+        try:
+            signal.signal(signal.SIGTERM, on_term)
+        except ValueError:  # not the main thread
+            warn_once("SIGTERM is not turned into a command: TrainerControl was not made in the main thread")
+
+
+def _own_job_id() -> str:
+    return f"job_{int(time.time())}_{os.uname().nodename.partition('.')[0]}_{os.getpid()}"
+
+
+def _dump_stacks_on_usr1() -> None:
+    """SIGUSR1 prints every thread's stack, unless the program uses the signal itself."""
+    import faulthandler
+    import signal
+
+    try:
+        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+            faulthandler.register(signal.SIGUSR1, all_threads=True)
+    except (ValueError, RuntimeError, AttributeError):
+        return  # no stderr to print to
