@@ -11,7 +11,9 @@ and training goes on without it.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import time
 
 from forgather_spool.command import COMMANDS
@@ -80,6 +82,7 @@ class TrainerControl:
         _dump_stacks_on_usr1()
         if on_sigterm is not None:
             self._handle_sigterm(on_sigterm)
+        atexit.register(self._end_unclosed)
 
     def __enter__(self) -> TrainerControl:
         return self
@@ -137,6 +140,13 @@ class TrainerControl:
         self._agreement.close()
         if self._listener is not None:
             self._listener.close("the training has ended")
+
+    def _end_unclosed(self) -> None:
+        """The interpreter ends and nobody called `close`: say why, if an exception was the reason."""
+        error = getattr(sys, "last_value", None)
+        if error is not None and self._unsaved:
+            self.save_failed(f"the training ended with {type(error).__name__}: {error}")
+        self.close()
 
     def knows(self, command: str) -> bool:
         """Whether this run can carry out `command`."""

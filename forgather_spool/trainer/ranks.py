@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Commands = list[dict[str, Any]]
 
-LISTEN_S = 0.02  # how often a rank's thread asks the store; one request of about 60 microseconds
+LISTEN_S = 0.01  # how often a rank's thread asks the store; one request of about 60 microseconds
 PATIENCE_S = 30.0  # rank 0 waits this long for every rank's vote, then gives the proposal up
 GIVE_UP_S = 2 * PATIENCE_S  # a loop at its boundary waits this long for rank 0's word; must outlast PATIENCE_S
 assert GIVE_UP_S > PATIENCE_S
