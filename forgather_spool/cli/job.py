@@ -1,0 +1,258 @@
+"""`forgather job`: one job, from looking at it to ending it.
+
+JOB is an id, the beginning of just one id, or a name. `tail` and `wait` exit
+with the job's own status: its exit code, 128 + the signal that killed it, 124
+when its time ran out, 1 when it was cancelled, lost or refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from forgather_spool.errors import UnreadableFile
+from forgather_spool.job import State, describe, exit_status_of
+from forgather_spool.schema import PRIORITY_LIMIT
+from forgather_spool.spool.follow import ENDED, Follower
+from forgather_spool.spool.look import Job, find, look
+from forgather_spool.spool.queue import Spool
+
+from .job_document import as_json, job_document
+from .nudge import nudge
+from .reasons import reason_of
+from .show import shown
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+READER_GONE = 141  # 128 + SIGPIPE
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def one_job(command: Command) -> Command:
+    return click.argument("job", metavar="JOB")(command)
+
+
+def several_jobs(command: Command) -> Command:
+    return click.argument("jobs", metavar="JOB...", nargs=-1, required=True)(command)
+
+
+@click.group()
+def job() -> None:
+    """Look at one job, follow it, stop it, run it again."""
+
+
+@job.command()
+@several_jobs
+@click.option("--json", "json_", is_flag=True, help="One JSON object a job; several are a list.")
+def status(jobs: tuple[str, ...], json_: bool) -> None:
+    """Everything known of a job: why it waits, where it runs, how it ended, where its log is."""
+    from .job_facts import facts
+
+    spool = _spool()
+    found = [look(spool, find(spool, text)) for text in jobs]
+    if any(one.state not in (State.WAITING, *ENDED) for one in found):
+        nudge(spool)
+    reasons = [reason_of(spool, one) for one in found]
+    if json_:
+        documents = [job_document(spool.paths, one, why) for one, why in zip(found, reasons, strict=True)]
+        click.echo(as_json(documents[0] if len(documents) == 1 else documents))
+    else:
+        blocks = ["\n".join(facts(spool.paths, one, why)) for one, why in zip(found, reasons, strict=True)]
+        click.echo("\n\n".join(blocks))
+
+
+@job.command()
+@one_job
+@click.option("--raw", is_flag=True, help="Every file of the job as it is, damaged or not, secrets included.")
+def show(job: str, raw: bool) -> None:
+    """What was submitted, as JSON. Variables whose name looks like a secret are masked."""
+    from .job_facts import for_terminal, masked, raw_files, spec_text
+
+    spool = _spool()
+    found = look(spool, find(spool, job))
+    if raw:
+        for path, data in raw_files(spool.paths, found):
+            click.echo(f"# {shown(path)}")
+            click.echo(for_terminal(data) if sys.stdout.isatty() else data, nl=not data.endswith(b"\n"))
+    elif found.spec is None:
+        raise UnreadableFile(found.problem or "its spec cannot be read", hint=f"forgather job show --raw {job}")
+    else:
+        click.echo(spec_text(masked({**found.spec.document, "priority": found.priority})))
+
+
+@job.command()
+@one_job
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Begin so far back.")
+@click.option("--from-start", is_flag=True, help="Begin with the first byte.")
+@click.option("--no-follow", is_flag=True, help="Print what is there, then exit with 0.")
+def tail(job: str, lines: int, from_start: bool, no_follow: bool) -> None:
+    """Stream a job's output until it ends, and exit with its status.
+
+    Ctrl-C ends the tail, never the job. A job that waits is waited for, and
+    then shown from its start.
+    """
+    from .tail import Tail
+
+    spool = _spool()
+    job_id = find(spool, job)
+    out = sys.stdout.buffer
+    tailing = Tail(spool, job_id, out, raw=out.isatty())
+    _nudge_if_going(spool, job_id)
+    try:
+        ended = tailing.run(
+            lines=None if from_start else lines,
+            follow=not no_follow,
+            on_waiting=lambda waiting: _say_why(spool, waiting),
+        )
+    except KeyboardInterrupt:
+        click.echo(f"\n{job_id} goes on; again: forgather job tail {job_id}", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        _leave_quietly()
+    if not no_follow:
+        click.echo(_ending(ended), err=True)
+        sys.exit(_exit_status(ended))
+
+
+@job.command()
+@one_job
+def dump(job: str) -> None:
+    """Every byte a job has written so far, as it is."""
+    from forgather_spool.spool.output import Output
+
+    spool = _spool()
+    output = Output(spool.paths.output(find(spool, job)))
+    out = sys.stdout.buffer
+    try:
+        while data := output.read():
+            out.write(data)
+        out.flush()
+    except BrokenPipeError:
+        _leave_quietly()
+
+
+@job.command()
+@several_jobs
+@click.option("--timeout", metavar="TIME", help="Give up after this long, e.g. 90s or 2h, and exit with 124.")
+def wait(jobs: tuple[str, ...], timeout: str | None) -> None:
+    """Wait until jobs have ended; exit with the status of the first named that did not exit 0."""
+    deadline = None if timeout is None else time.monotonic() + _duration_s(timeout)
+    spool = _spool()
+    job_ids = [find(spool, text) for text in jobs]
+    _nudge_if_going(spool, *job_ids)
+    statuses = []
+    for job_id in job_ids:
+        try:
+            with Follower(spool, job_id) as follower:
+                follower.wait_until_ended(deadline)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        ended = look(spool, job_id)
+        click.echo(_ending(ended))
+        statuses.append(_exit_status(ended))
+    sys.exit(next((status for status in statuses if status), 0))
+
+
+@job.command()
+@several_jobs
+@click.option("--no-wait", is_flag=True, help="Ask, and do not wait until it has ended.")
+def kill(jobs: tuple[str, ...], no_wait: bool) -> None:
+    """Stop jobs: TERM to all their processes, their grace, then KILL. One that waits is cancelled."""
+    from .identity import who
+    from .job_facts import steps
+    from .stopping import kill as kill_one
+
+    spool = _spool()
+    for job_id in [find(spool, text) for text in jobs]:
+        ended = kill_one(spool, job_id, who(), wait=not no_wait)
+        if ended is not None:
+            for step in steps(ended):
+                click.echo(f"  {shown(step)}")
+            click.echo(_ending(ended))
+
+
+@job.command("force-kill")
+@several_jobs
+@click.option("--yes", is_flag=True, help="Yes, at once, without a chance to save anything.")
+def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
+    """KILL to all processes of a job at once, also when its runner does not react."""
+    from .identity import who
+    from .stopping import force_kill as force_kill_one
+    from .stopping import require_yes
+
+    require_yes(yes)
+    spool = _spool()
+    for job_id in [find(spool, text) for text in jobs]:
+        click.echo(_ending(force_kill_one(spool, job_id, who())))
+
+
+@job.command()
+@several_jobs
+@click.option(
+    "--priority",
+    type=click.IntRange(-PRIORITY_LIMIT, PRIORITY_LIMIT),
+    metavar="N",
+    help="Not the one it had.",
+)
+@click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus.")
+def rerun(jobs: tuple[str, ...], priority: int | None, json_: bool) -> None:
+    """Submit a job's spec once more, as a new job that remembers which it repeats."""
+    from .rerun import rerun as rerun_one
+
+    spool = _spool()
+    for found in [look(spool, find(spool, text)) for text in jobs]:
+        new = rerun_one(spool, found, priority)
+        line = f"queued: {new['job_id']} (priority={new['priority']}, gpus={new['gpus']})"
+        click.echo(as_json(new) if json_ else line)
+    nudge(spool)
+
+
+def _spool() -> Spool:
+    spool = Spool()
+    spool.check()
+    return spool
+
+
+def _duration_s(text: str) -> float:
+    from .quantities import duration_s
+
+    return duration_s(text)
+
+
+def _nudge_if_going(spool: Spool, *job_ids: str) -> None:
+    if any(look(spool, job_id).state not in ENDED for job_id in job_ids):
+        nudge(spool)
+
+
+def _say_why(spool: Spool, waiting: Job) -> None:
+    reason = reason_of(spool, waiting)
+    click.echo(f"waiting: {shown(reason.text if reason else waiting.problem or 'its turn has not come')}", err=True)
+
+
+def _ending(ended: Job) -> str:
+    """E.g. "q_...: exited 0 after 12 s"."""
+    from .job_facts import took
+
+    if ended.result is None:
+        return f"{ended.job_id}: {shown(ended.problem or ended.state.value)}"
+    time_taken = took(ended)
+    return f"{ended.job_id}: {shown(describe(ended.result.outcome))}" + (f" after {time_taken}" if time_taken else "")
+
+
+def _exit_status(ended: Job) -> int:
+    """Raises UnreadableFile when nothing readable says how it ended."""
+    if ended.result is None:
+        hint = f"forgather job show --raw {ended.job_id}"
+        raise UnreadableFile(f"job {ended.job_id}: {ended.problem or ended.state.value}", hint=hint)
+    return exit_status_of(ended.result.outcome)
+
+
+def _leave_quietly() -> None:
+    """Whoever read our output has gone; the interpreter must not complain when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(READER_GONE)

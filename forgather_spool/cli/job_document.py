@@ -1,0 +1,80 @@
+"""A job as the JSON that `sched list --json` and `job status --json` print.
+
+These keys are a promise to scripts; all are always there, null where there is
+no such fact:
+
+    job_id, state, problem                      problem: which file cannot be read and why
+    name, type, argv, cwd, priority, gpus       as submitted
+    reason {code, text}                         why it waits; waiting jobs only
+    host, host_kind, scope, attempt, cards [{index, uuid}]
+    submitted_at, claimed_at, started_at, ended_at
+    outcome {kind, ...}, exit_status            as in result.json, and what a shell would show for it
+    cpu_s, peak_memory_bytes, output_bytes, steps [{at, did}]
+    output_path
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import datetime
+
+from forgather_spool.document import Document
+from forgather_spool.job import JobSpec, exit_status_of, format_at, outcome_as_document
+from forgather_spool.pending import PendingReason
+from forgather_spool.spool.look import Job
+from forgather_spool.spool.paths import Paths, is_job_id, submitted_unix_s
+
+from .spans import from_unix
+
+
+def job_document(paths: Paths, job: Job, reason: PendingReason | None = None) -> Document:
+    """The keys above. A rejected file has its name for an id."""
+    spec, claim, result = job.spec, job.claim, job.result
+    return {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "problem": job.problem,
+        "name": spec and spec.name,
+        "type": spec and spec.type,
+        "argv": spec and list(spec.argv),
+        "cwd": spec and spec.cwd,
+        "priority": job.priority,
+        "gpus": spec and spec.gpus,
+        "reason": reason and {"code": reason.code, "text": reason.text},
+        "host": job.host,
+        "host_kind": claim and claim.host_kind,
+        "scope": claim and claim.scope,
+        "attempt": claim and claim.attempt,
+        "cards": [ref.as_document() for ref in claim.gpus] if claim else [],
+        "submitted_at": _at(submitted_at(job)),
+        "claimed_at": _at(claim.claimed_at if claim else None),
+        "started_at": _at(job.started_at),
+        "ended_at": _at(result.ended_at if result else None),
+        "outcome": result and outcome_as_document(result.outcome),
+        "exit_status": result and exit_status_of(result.outcome),
+        **{key: result and result.document.get(key) for key in ("cpu_s", "peak_memory_bytes", "output_bytes")},
+        "steps": (result.document.get("steps") if result else None) or [],
+        "output_path": paths.output(job.job_id) if is_job_id(job.job_id) else None,
+    }
+
+
+def command_line(spec: JobSpec) -> str:
+    """The command as one would type it; a script's text is not shown. Not escaped for a terminal."""
+    if spec.script is None:
+        return shlex.join(spec.argv)
+    return " ".join(["(script)", shlex.join(spec.argv[1:])]).rstrip()
+
+
+def submitted_at(job: Job) -> datetime | None:
+    """When its id was made; None for a file that never got one."""
+    return from_unix(submitted_unix_s(job.job_id)) if is_job_id(job.job_id) else None
+
+
+def as_json(value: object) -> str:
+    """Indented, and plain ASCII: nothing in it can move a cursor."""
+    return json.dumps(value, indent=2, ensure_ascii=True)
+
+
+def _at(at: datetime | None) -> str | None:
+    return None if at is None else format_at(at)

@@ -1,0 +1,159 @@
+"""What `job status` and `job show` print for people: facts a line each, files as they are, secrets masked."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+
+from forgather_spool.document import Document
+from forgather_spool.errors import UnreadableFile
+from forgather_spool.job import describe, parse_at
+from forgather_spool.pending import PendingReason
+from forgather_spool.spool import files
+from forgather_spool.spool.look import Job
+from forgather_spool.spool.paths import Paths
+
+from .job_document import command_line, submitted_at
+from .show import shown
+from .spans import ago, local, span
+
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE")
+MASK = "***"
+
+
+def facts(paths: Paths, job: Job, reason: PendingReason | None) -> list[str]:
+    """``key: value`` lines; a fact that does not exist has none."""
+    found = [*_what(job), *_where_and_when(job, reason), *_how_it_went(paths, job), *_where_to_look(paths, job)]
+    return [f"{key + ':':<13}{shown(str(value))}" for key, value in found if value is not None]
+
+
+def _what(job: Job) -> list[tuple[str, object]]:
+    spec = job.spec
+    return [
+        ("job", job.job_id),
+        ("name", spec and spec.name),
+        ("type", spec and spec.type),
+        ("command", spec and command_line(spec)),
+        ("cwd", spec and spec.cwd),
+        ("priority", job.priority),
+        ("problem", job.problem),
+    ]
+
+
+def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, object]]:
+    claim, spec, result = job.claim, job.spec, job.result
+    cards = ", ".join(f"{ref.index} ({ref.uuid or 'no UUID'})" for ref in claim.gpus) if claim else ""
+    asked = f"{spec.gpus}, none given yet" if spec and spec.gpus and not claim else None
+    return [
+        ("state", job.state.value),
+        ("waits", reason and reason.text),
+        ("host", job.host and f"{job.host}" + (f" ({claim.host_kind})" if claim else "")),
+        ("scope", claim and claim.scope),
+        ("gpus", cards or asked or (0 if spec else None)),
+        ("submitted", _when(submitted_at(job))),
+        ("claimed", _when(claim.claimed_at if claim else None)),
+        ("started", _when(job.started_at)),
+        ("ended", _when(result.ended_at if result else None)),
+    ]
+
+
+def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
+    if job.result is None:
+        written = _size(paths.output(job.job_id))
+        return [("output", None if written is None else f"{written:,} bytes so far")]
+    told = job.result.document
+    lost, dropped = told.get("output_lost_bytes"), told.get("journal_dropped_lines")
+    return [
+        ("outcome", describe(job.result.outcome)),
+        ("took", took(job)),
+        ("cpu", _with_unit(told.get("cpu_s"), "s", 2)),
+        ("peak memory", _with_unit(told.get("peak_memory_bytes"), "bytes", 0)),
+        ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
+        ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
+        ("not journaled", f"{dropped:,} lines; they are in the log" if isinstance(dropped, int) and dropped else None),
+        *[("step", step) for step in steps(job)],
+    ]
+
+
+def _where_to_look(paths: Paths, job: Job) -> list[tuple[str, object]]:
+    log = paths.output(job.job_id)
+    in_journal = job.claim is not None and job.claim.host_kind == "systemd"
+    return [
+        ("log", log if os.path.lexists(log) else None),
+        ("journal", f"journalctl --user -t {job.job_id}" if in_journal else None),
+    ]
+
+
+def took(job: Job) -> str | None:
+    """From the command's start to its end; None when it never started."""
+    if job.result is None or job.result.started_at is None:
+        return None
+    return span((job.result.ended_at - job.result.started_at).total_seconds())
+
+
+def steps(job: Job) -> list[str]:
+    """How it was stopped, a line each, e.g. "03:40:12 TERM to the scope"."""
+    told = job.result.document.get("steps") if job.result else None
+    lines = []
+    for step in told if isinstance(told, list) else []:
+        lines.append(f"{parse_at(str(step.get('at'))).astimezone():%H:%M:%S} {step.get('did')}")
+    return lines
+
+
+def masked(spec: Document) -> Document:
+    """The spec with the values of variables that look like secrets hidden."""
+    env = spec.get("env")
+    if not isinstance(env, dict):
+        return spec
+    hidden = {name: MASK if any(word in name.upper() for word in SECRET_WORDS) else v for name, v in env.items()}
+    return {**spec, "env": hidden}
+
+
+def spec_text(spec: Document) -> str:
+    """As indented JSON; letters stay letters, what could move a cursor is escaped as JSON escapes it."""
+    text = json.dumps(spec, indent=2, ensure_ascii=False)
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
+def for_terminal(data: bytes) -> str:
+    """A file's bytes with line ends kept and everything else that could act on a terminal escaped."""
+    return "\n".join(shown(line) for line in data.decode("utf-8", "backslashreplace").split("\n"))
+
+
+def raw_files(paths: Paths, job: Job) -> list[tuple[str, bytes]]:
+    """Each file of the job with what it holds, damaged or not."""
+    job_id = job.job_id
+    candidates = [
+        job.place.path,
+        paths.claim(job_id),
+        paths.started(job_id),
+        paths.process(job_id),
+        paths.stop_request(job_id, force=False),
+        paths.stop_request(job_id, force=True),
+        paths.result(job_id),
+    ]
+    found = []
+    for path in candidates:
+        try:
+            found.append((path, files.read_bytes(path)))
+        except FileNotFoundError:
+            continue
+        except UnreadableFile as error:
+            found.append((path, f"({error})\n".encode("utf-8", "backslashreplace")))
+    return found
+
+
+def _when(at: datetime | None) -> str | None:
+    return None if at is None else f"{local(at)} ({ago(at, datetime.now(UTC))})"
+
+
+def _with_unit(value: object, unit: str, digits: int) -> str | None:
+    return f"{value:,.{digits}f} {unit}" if isinstance(value, (int, float)) else None
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return None

@@ -1,0 +1,164 @@
+"""What `sched list` shows: queued jobs in the order they start, then active ones, then those that ended last.
+
+Numbers come from names. Only the rows shown are read, unless jobs are looked
+for by name or by a state that a name does not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import islice
+
+from forgather_spool.job import State, describe
+from forgather_spool.pending import PendingReason
+from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.place import (
+    Place,
+    active_places,
+    ended_count,
+    ended_places,
+    rejected_places,
+    waiting_places,
+)
+from forgather_spool.spool.queue import Spool
+
+from .job_document import command_line, submitted_at
+from .reasons import pending_reasons
+from .show import shown
+from .spans import ago
+from .table import render
+
+HEADERS = ("Status", "ID", "Type", "Pri", "GPUs", "Name/Command", "Time", "Reason/Outcome")
+NAME_COLUMN = 5
+ACTIVE = frozenset({State.LAUNCHING, State.RUNNING, State.ENDING})
+BY_DEFAULT = frozenset(State) - {State.REJECTED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob."""
+
+    states: frozenset[State] = BY_DEFAULT
+    name: str | None = None
+    limit: int | None = 20
+    reasons: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows of one kind, and how many more there are; None: some, not counted."""
+
+    title: str
+    jobs: tuple[Job, ...]
+    more: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`reasons` by job id, for the waiting jobs listed. `rejected_files` counts all that was set aside."""
+
+    sections: tuple[Section, ...]
+    rejected_files: int
+    reasons: dict[str, PendingReason] = field(default_factory=dict)
+
+
+def take_listing(spool: Spool, wanted: Wanted) -> Listing:
+    """Look once, in the order jobs move: one that moves on meanwhile is listed where it was, not twice."""
+    reader = _Reader(spool, wanted)
+    sections = []
+    reasons: dict[str, PendingReason] = {}
+    if State.WAITING in wanted.states:
+        places = waiting_places(spool)
+        sections.append(reader.section("waiting", places, lambda: len(places)))
+        if wanted.reasons:
+            found = pending_reasons(spool, reader.read)
+            reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
+    if wanted.states & ACTIVE:
+        active = active_places(spool)
+        every = wanted.states >= ACTIVE
+        sections.append(reader.section("active", active, (lambda: len(active)) if every else None))
+    if State.DONE in wanted.states:
+        sections.append(reader.section("ended", ended_places(spool), lambda: ended_count(spool)))
+    rejected = rejected_places(spool)
+    if State.REJECTED in wanted.states:
+        sections.append(reader.section("rejected", rejected, lambda: len(rejected)))
+    return Listing(tuple(sections), len(rejected), reasons)
+
+
+class _Reader:
+    """Reads jobs until there are enough of those wanted. `read` is every job it has read, wanted or not."""
+
+    def __init__(self, spool: Spool, wanted: Wanted) -> None:
+        self.read: list[Job] = []
+        self._spool = spool
+        self._wanted = wanted
+        self._listed: set[str] = set()
+
+    def section(self, title: str, places: Iterable[Place], count: Callable[[], int] | None) -> Section:
+        """`count` tells how many there are in all; None where names do not tell."""
+        limit = self._wanted.limit
+        fitting = self._fitting(places)
+        found = tuple(fitting if limit is None else islice(fitting, limit + 1))
+        jobs = found[:limit]
+        self._listed.update(job.job_id for job in jobs)
+        if len(found) == len(jobs):
+            return Section(title, jobs)
+        more = None if count is None or self._wanted.name is not None else count() - len(jobs)
+        return Section(title, jobs, more)
+
+    def _fitting(self, places: Iterable[Place]) -> Iterator[Job]:
+        for job in read_all(self._spool, places):
+            self.read.append(job)
+            fits = job.state in self._wanted.states and _name_fits(job, self._wanted.name)
+            if fits and job.job_id not in self._listed:
+                yield job
+
+
+def _name_fits(job: Job, glob: str | None) -> bool:
+    return glob is None or (job.spec is not None and fnmatchcase(job.spec.name or "", glob))
+
+
+def as_table(listing: Listing, *, width: int | None, now: datetime | None = None) -> list[str]:
+    """Lines for a person; every text from a file is escaped."""
+    now = now or datetime.now(UTC)
+    rows: list[tuple[str, ...] | str] = []
+    for section in listing.sections:
+        rows += [_row(job, listing.reasons.get(job.job_id), now) for job in section.jobs]
+        if section.more != 0:
+            number = "" if section.more is None else f"{section.more:,} "
+            rows.append(f"… and {number}more {section.title} (--all, or --limit N)")
+    return render(HEADERS, rows, width=width, name_column=NAME_COLUMN)
+
+
+def _row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
+    spec, claim = job.spec, job.claim
+    cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
+    return (
+        job.state.value,
+        shown(job.job_id),
+        shown(spec.type) if spec else "-",
+        "-" if job.priority is None else str(job.priority),
+        f"{spec.gpus}{cards}" if spec else "-",
+        shown(spec.name or command_line(spec)) if spec else "-",
+        _time(job, now),
+        shown(_remark(job, reason)),
+    )
+
+
+def _time(job: Job, now: datetime) -> str:
+    """Since the latest thing that happened to it."""
+    if job.result is not None:
+        return ago(job.result.ended_at, now)
+    claimed_at = None if job.claim is None else job.claim.claimed_at
+    return ago(job.started_at or claimed_at or submitted_at(job), now)
+
+
+def _remark(job: Job, reason: PendingReason | None) -> str:
+    if job.problem is not None:
+        return job.problem
+    if job.result is not None:
+        return describe(job.result.outcome)
+    return "" if reason is None else reason.text

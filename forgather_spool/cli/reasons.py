@@ -1,0 +1,81 @@
+"""Why jobs wait, as this host's dispatcher would say it at this moment.
+
+The same policy on the same view. Cards are read from NVML, and only when a
+waiting job asks for some; which of them the dispatcher's CUDA_VISIBLE_DEVICES
+hides is what it published, since the caller's own environment says nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from forgather_spool import policy, schema
+from forgather_spool.dispatcher.view import cards_of, claims_on, view_of
+from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.gpu import Gpu
+from forgather_spool.host import proc
+from forgather_spool.job import State
+from forgather_spool.pending import PendingReason
+from forgather_spool.spool import files
+from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.place import waiting_places
+from forgather_spool.spool.queue import Spool
+
+
+def pending_reasons(spool: Spool, first: Sequence[Job]) -> Mapping[str, PendingReason]:
+    """By job id, for the `first` jobs of the queue: in start order and none left out.
+
+    Whatever comes behind them changes nothing for them. A job whose spec
+    cannot be read has no reason; its `problem` is why.
+    """
+    waiting = [
+        policy.Waiting(job.job_id, job.priority or 0, job.spec.gpus, job.spec.gpu_memory_bytes)
+        for job in first
+        if job.spec is not None
+    ]
+    if not waiting:
+        return {}
+    host_name = proc.host_name()
+    gpus, problem = _cards(spool, host_name) if any(entry.gpus for entry in waiting) else ((), None)
+    claims = claims_on(spool, host_name)
+    view = view_of(spool, list(claims.values()), cards_of(claims, gpus), gpus, problem)
+    return policy.decide(waiting, view).reasons(waiting)
+
+
+def place_in_queue(spool: Spool, job: Job) -> tuple[int, PendingReason | None] | None:
+    """How many start before it, and why it waits. None: it does not wait (any more)."""
+    places = waiting_places(spool)
+    ahead = next((i for i, place in enumerate(places) if place.job_id == job.job_id), None)
+    if ahead is None:
+        return None
+    first = list(read_all(spool, places[: ahead + 1]))
+    return ahead, pending_reasons(spool, first).get(job.job_id)
+
+
+def reason_of(spool: Spool, job: Job) -> PendingReason | None:
+    """Why it waits; None when it does not, or its spec cannot be read."""
+    found = place_in_queue(spool, job) if job.state is State.WAITING else None
+    return None if found is None else found[1]
+
+
+def host_document(spool: Spool, host_name: str) -> dict[str, Any] | None:
+    """What the host's dispatcher last published; None when it never did, or illegibly."""
+    try:
+        return schema.check(files.read_document(spool.paths.host(host_name)), schema.HOST)
+    except (FileNotFoundError, BadDocument, UnreadableFile):
+        return None
+
+
+def _cards(spool: Spool, host_name: str) -> tuple[tuple[Gpu, ...], str | None]:
+    from forgather_spool.host.nvml import read_gpus
+
+    published = host_document(spool, host_name)
+    if published is None or published["boot_id"] != proc.boot_id():
+        reading = read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return reading.gpus, reading.problem
+    reading = read_gpus(None)
+    excluded = {(card.get("index"), card.get("uuid")) for card in published["gpus"] if card.get("excluded") is True}
+    return tuple(replace(gpu, excluded=(gpu.index, gpu.uuid) in excluded) for gpu in reading.gpus), reading.problem

@@ -1,0 +1,181 @@
+"""`forgather sched`: looking at the queue, and what its owner may do to it.
+
+Parses, calls one function, prints. Reads the spool; of the machine it asks
+which host this is and which cards there are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import click
+
+from forgather_spool.job import State
+from forgather_spool.spool import settings
+from forgather_spool.spool.look import find, look
+from forgather_spool.spool.queue import Spool, utc_now
+
+from .identity import who
+from .job_document import as_json, job_document
+from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
+from .nudge import nudge
+from .show import shown
+
+ROWS_PER_SECTION = 20
+MAX_NO_GPU_LIMIT = 100_000
+STATE_WORDS = [*(state.value for state in State), "active"]
+
+
+@click.group()
+def sched() -> None:
+    """Look at the queue; pause, cancel, tidy up."""
+
+
+@sched.command()
+@click.option("--json", "json_", is_flag=True, help="One JSON object.")
+def status(json_: bool) -> None:
+    """One line: does it start jobs, how many wait and run, is a dispatcher awake.
+
+    With an empty queue none is: `dispatcher=asleep` is how it should be then.
+    """
+    from .sched_status import as_line, sched_status
+
+    spool = Spool()
+    spool.check()
+    found = sched_status(spool)
+    click.echo(as_json(found) if json_ else as_line(found))
+
+
+@sched.command("list")
+@click.option("--all", "all_", is_flag=True, help="Every job, not the first 20 of each kind.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N of each kind.")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only these; repeatable.")
+@click.option("--name", metavar="GLOB", help="Only jobs whose name fits, e.g. 'eval-*'.")
+@click.option("--no-reasons", is_flag=True, help="Do not find out why jobs wait.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object; `more` says what --limit left out.")
+def list_(
+    all_: bool, limit: int | None, states: tuple[str, ...], name: str | None, no_reasons: bool, json_: bool
+) -> None:
+    """Queued jobs in the order they will start, then active ones, then those that ended last."""
+    spool = Spool()
+    spool.check()
+    wanted = Wanted(
+        states=_states(states),
+        name=name,
+        limit=None if all_ and limit is None else limit or ROWS_PER_SECTION,
+        reasons=not no_reasons,
+    )
+    listing = take_listing(spool, wanted)
+    if json_:
+        jobs = [
+            job_document(spool.paths, job, listing.reasons.get(job.job_id))
+            for section in listing.sections
+            for job in section.jobs
+        ]
+        more = {section.title: section.more for section in listing.sections}
+        document = {"version": 1, "jobs": jobs, "more": more, "rejected_files": listing.rejected_files}
+        click.echo(as_json(document))
+    else:
+        click.echo("\n".join(as_table(listing, width=terminal_width())) or "no jobs")
+        if listing.rejected_files and State.REJECTED not in wanted.states:
+            folder = shown(spool.paths.rejected)
+            click.echo(f"rejected: {listing.rejected_files} in {folder}; why: forgather sched list --state rejected")
+    if any(job.state in ACTIVE for section in listing.sections for job in section.jobs):
+        nudge(spool)
+
+
+def _states(words: tuple[str, ...]) -> frozenset[State]:
+    if not words:
+        return BY_DEFAULT
+    found = {State(word) for word in words if word != "active"}
+    return frozenset(found | ACTIVE if "active" in words else found)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on stdout, or as COLUMNS says; None where nobody looks at lines."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return shutil.get_terminal_size().columns
+
+
+@sched.command()
+def pause() -> None:
+    """Start nothing new. Running jobs go on, and jobs can be submitted. Survives restarts."""
+    spool = Spool().create()
+    settings.change_dispatch(spool.paths, paused=True, paused_at=utc_now())
+    click.echo("paused: nothing new starts; running jobs go on")
+
+
+@sched.command()
+def resume() -> None:
+    """Start jobs again."""
+    spool = Spool().create()
+    settings.change_dispatch(spool.paths, paused=False, paused_at=None)
+    click.echo("resumed")
+    if spool.waiting():
+        nudge(spool)
+
+
+@sched.command()
+@click.argument("number", metavar="N|default")
+def limit(number: str) -> None:
+    """How many jobs that need no card may run at once; `default` is as many as this host has cores, and at least 4."""
+    if number != "default" and not (number.isdecimal() and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
+        raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
+    spool = Spool().create()
+    settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
+    click.echo(f"jobs without a card at once: {number}")
+    if spool.waiting():
+        nudge(spool)
+
+
+@sched.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--all-queued", is_flag=True, help="Every job that waits; running ones go on.")
+def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
+    """Take jobs out of the queue; stop those that run already: TERM, then KILL.
+
+    JOB is an id, the beginning of one, or a name. Does not wait until a running
+    job has ended; `forgather job kill` does.
+    """
+    from .stopping import cancel_all_queued, cancel_each
+
+    if all_queued == bool(jobs):
+        raise click.UsageError("name the jobs to cancel, or give --all-queued")
+    spool = Spool().create()
+    if all_queued:
+        click.echo(f"cancelled {cancel_all_queued(spool, who())}")
+    elif cancel_each(spool, jobs, who()):
+        nudge(spool)
+
+
+@sched.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--older-than", metavar="TIME", help="Only what ended longer ago, e.g. 7d.")
+def cleanup(jobs: tuple[str, ...], older_than: str | None) -> None:
+    """Remove ended jobs: their record, their output, everything. Without JOB all that have ended.
+
+    Rejected files go only by name: they may be somebody's only copy.
+    """
+    from .tidy import remove_each, remove_ended
+
+    if jobs and older_than is not None:
+        raise click.UsageError("--older-than goes with no JOB")
+    spool = Spool().create()
+    removed = remove_each(spool, jobs) if jobs else remove_ended(spool, older_than)
+    click.echo(f"removed {removed}")
+
+
+@sched.command()
+@click.argument("job", metavar="JOB")
+@click.option("--json", "json_", is_flag=True, help="One JSON object: job_id, state, code, text, details.")
+def why(job: str, json_: bool) -> None:
+    """Why a job waits, card by card."""
+    from .why import explain, why_document
+
+    spool = Spool()
+    spool.check()
+    found = look(spool, find(spool, job))
+    click.echo(as_json(why_document(spool, found)) if json_ else "\n".join(explain(spool, found)))

@@ -1,0 +1,96 @@
+"""The one line of `sched status`: what the queue does, and who is awake to do it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from forgather_spool.dispatcher.view import default_no_gpu_limit
+from forgather_spool.errors import BadDocument
+from forgather_spool.host import proc
+from forgather_spool.host.detect import detect
+from forgather_spool.job import parse_at
+from forgather_spool.spool import files, settings
+from forgather_spool.spool.place import active_places, rejected_places
+from forgather_spool.spool.queue import Spool
+
+from .reasons import host_document
+from .spans import ago
+
+
+def sched_status(spool: Spool) -> dict[str, Any]:
+    """What `sched status --json` prints; the keys are a promise.
+
+    version, enabled, paused_at, queued, running, rejected_files, no_gpu_limit,
+    host {name, kind}, dispatcher {awake, pid, last_seen_at}, other_hosts [names].
+
+    Raises:
+        BadDocument, UnreadableFile: dispatch.json is damaged; then nothing starts.
+    """
+    dispatch = settings.dispatch(spool.paths)
+    host_name = proc.host_name()
+    published = host_document(spool, host_name)
+    awake_pid = _awake_pid(spool, host_name)
+    documents = (name.removesuffix(".json") for name in files.names(spool.paths.hosts) if name.endswith(".json"))
+    return {
+        "version": 1,
+        "enabled": not dispatch["paused"],
+        "paused_at": dispatch["paused_at"],
+        "queued": len(spool.waiting()),
+        "running": len(active_places(spool)),
+        "rejected_files": len(rejected_places(spool)),
+        "no_gpu_limit": dispatch["no_gpu_limit"] or default_no_gpu_limit(),
+        "host": {"name": host_name, "kind": _kind()},
+        "dispatcher": {
+            "awake": awake_pid is not None,
+            "pid": awake_pid,
+            "last_seen_at": published and published["last_seen_at"],
+        },
+        "other_hosts": sorted({*documents, *spool.hosts_with_jobs()} - {host_name}),
+    }
+
+
+def as_line(status: dict[str, Any], now: datetime | None = None) -> str:
+    """E.g. ``enabled=True queued=2 running=3 host=systemd dispatcher=awake(4711) last_seen=1s ago``."""
+    dispatcher = status["dispatcher"]
+    words = [
+        f"enabled={status['enabled']}",
+        f"queued={status['queued']}",
+        f"running={status['running']}",
+        *([f"rejected={status['rejected_files']}"] if status["rejected_files"] else []),
+        f"host={status['host']['kind']}",
+        "dispatcher=" + (f"awake({dispatcher['pid']})" if dispatcher["awake"] else "asleep"),
+        f"last_seen={_last_seen(dispatcher['last_seen_at'], now or datetime.now(UTC))}",
+    ]
+    return " ".join(words)
+
+
+def _last_seen(text: str | None, now: datetime) -> str:
+    if text is None:
+        return "never"
+    try:
+        return ago(parse_at(text), now)
+    except BadDocument:
+        return "never"
+
+
+def _kind() -> str:
+    host = detect(os.environ)
+    try:
+        return host.kind
+    finally:
+        host.close()
+
+
+def _awake_pid(spool: Spool, host_name: str) -> int | None:
+    """Who holds the host's lock, as the kernel lists locks; trying it ourselves could keep a dispatcher from waking."""
+    try:
+        found = os.stat(spool.paths.host_lock(host_name))
+        with open("/proc/locks") as locks:
+            lines = [line.split() for line in locks]
+    except OSError:
+        return None
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    holders = [int(words[4]) for words in lines if words[1:2] == ["FLOCK"] and words[5:6] == [device]]
+    return next((pid for pid in holders if pid > 0), None)

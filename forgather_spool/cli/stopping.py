@@ -1,0 +1,127 @@
+"""Cancelling and killing from the command line: says what is done, and waits where that was asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import click
+
+from forgather_spool.errors import AlreadyClaimed, Missing, UsageError, WaitedLongEnough
+from forgather_spool.host import proc
+from forgather_spool.job import Claim, State
+from forgather_spool.spool.follow import ENDED, Follower
+from forgather_spool.spool.look import Job, find, look
+from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.stop import Stopped, stop
+
+from .nudge import nudge
+
+RUNNER_REACTS_S = 3.0  # to a forced kill; after this its scope gets the signal from here
+SCOPE_EMPTIES_S = 30.0  # after KILL to all; longer only for a process stuck in the kernel
+
+
+def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> bool:
+    """Cancel or stop each; a line for each. True: some runs, so that a dispatcher should look.
+
+    Raises:
+        NoSuchJob: one of them is none; then nothing was done.
+    """
+    job_ids = [find(spool, text) for text in texts]
+    asked = False
+    for job_id in job_ids:
+        came_of_it = stop(spool, job_id, by)
+        click.echo(f"{job_id}: {_SAID[came_of_it]}")
+        asked = asked or came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE)
+    return asked
+
+
+def cancel_all_queued(spool: Spool, by: str) -> int:
+    """Cancel what waits now, the last to start first; how many. What is claimed meanwhile runs on."""
+    cancelled = 0
+    for entry in reversed(spool.waiting()):
+        try:
+            spool.cancel_waiting(entry, by)
+        except AlreadyClaimed:
+            continue
+        cancelled += 1
+    return cancelled
+
+
+_SAID = {
+    Stopped.CANCELLED: "cancelled; it never started",
+    Stopped.ASKED: "asked to stop: TERM, then KILL after its grace",
+    Stopped.ASKED_BEFORE: "had been asked to stop already",
+    Stopped.HAD_ENDED: "had ended already",
+}
+
+
+def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
+    """Stop it, and with `wait` return once it has ended."""
+    came_of_it = stop(spool, job_id, by)
+    click.echo(f"{job_id}: {_SAID[came_of_it]}")
+    if came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE):
+        nudge(spool)
+    if not wait:
+        return None
+    with Follower(spool, job_id) as follower:
+        while (state := follower.look()) not in ENDED:
+            if state is State.WAITING:
+                stop(spool, job_id, by)  # its launch was put back after we asked
+            follower.wait()
+    return look(spool, job_id)
+
+
+def force_kill(spool: Spool, job_id: str, by: str) -> Job:
+    """KILL to everything of the job, through its runner or, when that does not react, from here. Returns once it ended.
+
+    Raises:
+        Missing: it runs on another host, whose dispatcher has to do it.
+        WaitedLongEnough: something of it cannot be killed, as a process stuck in a driver.
+    """
+    came_of_it = stop(spool, job_id, by, force=True)
+    click.echo(f"{job_id}: {_SAID_OF_FORCE.get(came_of_it, _SAID[came_of_it])}")
+    with Follower(spool, job_id) as follower:
+        try:
+            follower.wait_until_ended(time.monotonic() + RUNNER_REACTS_S)
+        except WaitedLongEnough:
+            told = _signal_scope(look(spool, job_id))
+            click.echo(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
+            nudge(spool)
+            follower.wait_until_ended(time.monotonic() + SCOPE_EMPTIES_S)
+    return look(spool, job_id)
+
+
+_SAID_OF_FORCE = {Stopped.ASKED: "KILL to all its processes", Stopped.ASKED_BEFORE: "KILL was asked for already"}
+
+
+def _signal_scope(job: Job) -> int:
+    """KILL to every process in the job's scope; how many there were."""
+    claim = job.claim
+    if claim is None:
+        return 0
+    if claim.host != proc.host_name():
+        raise Missing(
+            f"the runner of {job.job_id} does not react, and it is on {claim.host}", hint="do it on that host"
+        )
+    if claim.boot_id != proc.boot_id():
+        return 0  # the machine was restarted: nothing of it lives
+    return _signal_all(claim)
+
+
+def _signal_all(claim: Claim) -> int:
+    from forgather_spool.host.detect import KIND_VARIABLE, detect
+
+    host = detect({**os.environ, KIND_VARIABLE: claim.host_kind})
+    try:
+        host.adopt(claim.scope, claim.runner_pid, claim.runner_start_ticks)
+        return host.signal(claim.scope, signal.SIGKILL)
+    finally:
+        host.close()
+
+
+def require_yes(yes: bool) -> None:
+    if not yes:
+        raise UsageError("a job that is force-killed cannot save anything", hint="add --yes, or: forgather job kill")
