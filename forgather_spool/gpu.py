@@ -6,7 +6,8 @@ which is `host/nvml.py`, nor of files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ class Gpu:
     fan_percent: int | None = None
     processes: tuple[GpuProcess, ...] = ()
     excluded: bool = False  # by CUDA_VISIBLE_DEVICES of the dispatcher's environment
+    mig: bool = False  # partitioned: CUDA gives a job on this card its first slice, not the whole
     problem: str | None = None
 
     @property
@@ -53,6 +55,56 @@ class Gpu:
         if self.memory_total_bytes is None or self.memory_used_bytes is None:
             return None
         return self.memory_total_bytes - self.memory_used_bytes
+
+
+def excluded_indices(visible: str | None, cards: Sequence[tuple[int, str | None]]) -> frozenset[int]:
+    """The indices of `cards` that CUDA would hide from a program whose CUDA_VISIBLE_DEVICES is `visible`.
+
+    `visible` None means the variable is not set: nothing is hidden. `cards` are
+    (index, UUID) pairs; a pair more for each MIG slice, (index of its card,
+    "MIG-..."), lets slices be named. A card is visible if one of its slices is.
+    Indices count in NVML's order, so CUDA must run with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+
+    Rules: "CUDA Environment Variables" in the CUDA C++ Programming Guide: the
+    list ends before its first invalid entry, a UUID may be cut short while it
+    fits one card only, empty means none. What the guide leaves out is as in
+    PyTorch's ``torch.cuda._parse_visible_devices``: an index is what ``strtoul``
+    reads ("1abc" is 1), the first entry decides whether indices or UUIDs
+    follow, and a card named twice hides all.
+    """
+    every = frozenset(index for index, _ in cards)
+    if visible is None:
+        return frozenset()
+    entries = visible.split(",")
+    kind = _kind(entries[0])
+    seen: set[tuple[int, str]] = set()
+    for entry in entries:
+        device = _device_named(entry, cards) if _kind(entry) == kind else None
+        if device is None:
+            break
+        if device in seen:
+            return every
+        seen.add(device)
+    return every - {index for index, _ in seen}
+
+
+def _kind(entry: str) -> str:
+    return entry[:4] if entry.startswith(("GPU-", "MIG-")) else "index"
+
+
+def _device_named(entry: str, cards: Sequence[tuple[int, str | None]]) -> tuple[int, str] | None:
+    """The one card or slice `entry` names, as its card's index and what tells it from its siblings."""
+    kind = _kind(entry)
+    if kind == "index":
+        number = re.match(r"\s*([+-]?[0-9]+)", entry)
+        index = int(number[1]) if number else -1
+        return (index, "") if any(index == known for known, _ in cards) else None
+    uuid, slash, instances = entry.partition("/")
+    if uuid.startswith("MIG-GPU-"):  # MIG-<card's UUID>/<GPU instance>/<compute instance>, drivers before R470
+        fits = [(index, instances) for index, known in cards if slash and known == uuid.removeprefix("MIG-")]
+    else:
+        fits = [(index, known) for index, known in cards if known is not None and known.startswith(entry)]
+    return fits[0] if len(fits) == 1 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
