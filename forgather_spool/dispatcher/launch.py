@@ -78,6 +78,11 @@ class Launcher:
         if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):
             # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
             raise AlreadyClaimed(f"job {entry[1]} had started already")
+        asked_by = self._spool.asked_to_stop_by(entry[1])
+        if asked_by is not None:
+            # Somebody asked while an earlier launch was being put back: it must not run now.
+            self._spool.end_unstarted(entry, self._host_name, asked_by)
+            raise AlreadyClaimed(f"job {entry[1]} was cancelled by {asked_by}")
         hatched = None
         try:
             self._spool.withdraw_claim(entry[1])
@@ -171,8 +176,4 @@ def host_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _limits(spec: JobSpec) -> Limits:
-    return Limits(
-        memory_bytes=spec.memory_bytes, cpus=spec.cpus, time_limit_s=spec.time_limit_s, grace_s=spec.grace_s
-    )
-
-
+    return Limits(memory_bytes=spec.memory_bytes, cpus=spec.cpus, time_limit_s=spec.time_limit_s, grace_s=spec.grace_s)

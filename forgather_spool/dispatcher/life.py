@@ -13,10 +13,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from forgather_spool import schema
-from forgather_spool.dispatcher.loop import BELT_S, IDLE_S, Dispatcher
+from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
 from forgather_spool.errors import Missing, SpoolUnsafe, StorageFailed
 from forgather_spool.gpu import Gpu
@@ -25,6 +25,7 @@ from forgather_spool.host.detect import detect
 from forgather_spool.spool import admit, files
 from forgather_spool.spool.queue import Spool, utc_now
 
+IDLE_S = 10.0  # stay this long with nothing to do, so that the next submit need not start us; FORGATHER_IDLE_S
 REASONS_SHOWN = 10
 PAUSE_AFTER_FAILURE_S = 5.0  # a full disk, a manager that restarts: look again, do not spin
 
@@ -55,6 +56,7 @@ class _Life:
         self.explain = explain
         self.manager = ServiceManager(dict(os.environ))
         self.asked_to_leave = False
+        self._idle_s = _idle_s(os.environ)
         self._lock_fd = -1
         self._idle_since: float | None = None
         self._published: object = None
@@ -116,7 +118,7 @@ class _Life:
             return False
         now = time.monotonic()
         self._idle_since = now if self._idle_since is None else self._idle_since
-        if now - self._idle_since < IDLE_S:
+        if now - self._idle_since < self._idle_s:
             return False
         self.unlock()
         if not self.spool.waiting() and not admit.pending(self.spool):
@@ -129,7 +131,7 @@ class _Life:
         if self.manager.watchdog_s is not None:
             limits.append(self.manager.watchdog_s / 2)
         if self._idle_since is not None:
-            limits.append(self._idle_since + IDLE_S - time.monotonic())
+            limits.append(self._idle_since + self._idle_s - time.monotonic())
         return max(0.0, min(limits))
 
     def _leave(self) -> None:
@@ -170,6 +172,13 @@ class _Life:
 _HOW = {"systemd": "in systemd scopes", "process": "as plain process groups (no user manager here)"}
 
 
+def _idle_s(environ: Mapping[str, str]) -> float:
+    try:
+        return max(0.0, float(environ.get("FORGATHER_IDLE_S", IDLE_S)))
+    except ValueError:
+        return IDLE_S
+
+
 def refuse_torn_reads(home: str) -> None:
     """sshfs shows half-written files under their final name: no spool can be there.
 
@@ -177,7 +186,8 @@ def refuse_torn_reads(home: str) -> None:
         SpoolUnsafe: `home` lies on sshfs.
     """
     if proc.file_system_of(home) == "fuse.sshfs":
-        raise SpoolUnsafe(f"{home} lies on sshfs, which shows half-written files", hint="use NFS, or rsync into incoming/")
+        message = f"{home} lies on sshfs, which shows half-written files"
+        raise SpoolUnsafe(message, hint="use NFS, or rsync into incoming/")
 
 
 def _card(gpu: Gpu) -> dict[str, object]:

@@ -21,9 +21,8 @@ from forgather_spool.dispatcher.view import cards_of, claim_of, view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.gpu import Gpu
-from forgather_spool.host import proc
+from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host
-from forgather_spool.host.nvml import read_gpus
 from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit
 from forgather_spool.spool.paths import parse_entry
@@ -35,7 +34,6 @@ CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
 RETRY_S = 1.0  # until a launch that failed is tried again; doubles up to RETRY_MAX_S
 RETRY_MAX_S = 60.0
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
-IDLE_S = 10.0  # stay this long with nothing to do: the next submit then need not start us
 
 
 class Dispatcher:
@@ -133,7 +131,8 @@ class Dispatcher:
 
     def _admit(self) -> None:
         for name, job_id in admit.admit(self.spool):
-            self.say(f"{job_id}: admitted from incoming/{name}" if job_id else f"rejected incoming/{name}; see its .why")
+            admitted, rejected = f"{job_id}: admitted from incoming/{name}", f"rejected incoming/{name}; see its .why"
+            self.say(admitted if job_id else rejected)
 
     def _settle(self, entry: Entry) -> None:
         job_id = entry[1]
@@ -171,6 +170,8 @@ class Dispatcher:
             return
         if self.waitlist.wants_cards:
             self._read_cards()
+        else:
+            nvml.close()  # an open NVML keeps the driver from being unloaded and cards from being reset
         now = time.monotonic()
         due = self.waitlist.candidates(skip=lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now)
         self.decision = policy.decide(due, self.view())
@@ -198,7 +199,7 @@ class Dispatcher:
         return view_of(self.spool, list(claims.values()), held, self.gpus, self.nvml_problem)
 
     def _read_cards(self) -> None:
-        reading = read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        reading = nvml.read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
         self.gpus, self.nvml_problem = reading.gpus, reading.problem
 
     def _find_lingering(self) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from forgather_spool import schema
+from forgather_spool.dispatcher.launch import FIRST_ATTEMPT
 from forgather_spool.dispatcher.steps import Facts, Step, next_step
 from forgather_spool.dispatcher.view import claim_of
 from forgather_spool.document import Document
@@ -61,14 +62,19 @@ class Settler:
     def settle_cancelled(self) -> None:
         """Finish cancels whose author died in between."""
         for entry in self._spool.taken(CANCEL):
-            self._spool.finish_cancel(entry, "a cancel that was interrupted")
+            self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
     def _facts(self, entry: Entry, claim: Claim | None) -> Facts:
         same_boot = claim is None or claim.boot_id == self._boot_id
         alive = claim is not None and same_boot and proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
-        populated = same_boot and not alive and bool(self._host.members(scope_name(entry[1], 1)))
+        populated = same_boot and not alive and self._is_populated(scope_name(entry[1], FIRST_ATTEMPT))
         started, result = self._spool.has_started(entry[1]), self._spool.has_result(entry[1])
         return Facts(started=started, result=result, runner_alive=alive, scope_populated=populated)
+
+    def _is_populated(self, scope: str) -> bool:
+        # The claim may be of the other kind of host: the user manager can have come or gone since. The runner
+        # gives every process FORGATHER_SCOPE on either.
+        return bool(self._host.members(scope) or proc.pids_with_env("FORGATHER_SCOPE", scope))
 
     def _put_back(self, entry: Entry) -> bool:
         """False: the claim was there a moment ago and is now a start."""
@@ -81,7 +87,7 @@ class Settler:
 
     def _end_remains(self, entry: Entry) -> None:
         now = time.monotonic()
-        scope = scope_name(entry[1], 1)
+        scope = scope_name(entry[1], FIRST_ATTEMPT)
         if entry[1] not in self._kill_at:
             self._kill_at[entry[1]] = now + REMAINS_GRACE_S
             self._say(f"{entry[1]}: its runner is gone; TERM to the {self._host.signal(scope, signal.SIGTERM)} left")
@@ -91,13 +97,13 @@ class Settler:
     def _lose(self, entry: Entry, claim: Claim | None) -> None:
         rebooted = claim is not None and claim.boot_id != self._boot_id
         reason = "the machine was restarted while it ran" if rebooted else "its runner ended without leaving a result"
-        asked_by = self._asked_to_stop_by(entry)
+        asked_by = self._spool.asked_to_stop_by(entry[1])
         outcome: Document = {"kind": "lost", "reason": reason}
         if asked_by is not None:
             outcome = {"kind": "cancelled", "by": asked_by}
         document: Document = {
             "version": schema.VERSION,
-            "attempt": claim.attempt if claim is not None else 1,
+            "attempt": claim.attempt if claim is not None else FIRST_ATTEMPT,
             "outcome": outcome,
             "started_at": self._started_at(entry),
             "ended_at": utc_now(),
@@ -116,15 +122,6 @@ class Settler:
             self._say(f"{entry[1]}: {error}")
             ended_at = utc_now()
         self._spool.finish(entry, self._host_name, ended_at)
-
-    def _asked_to_stop_by(self, entry: Entry) -> str | None:
-        for force in (True, False):
-            try:
-                request = files.read_document(self._spool.paths.stop_request(entry[1], force=force))
-                return str(request.get("by", "somebody"))
-            except (FileNotFoundError, BadDocument, UnreadableFile):
-                continue
-        return None
 
     def _started_at(self, entry: Entry) -> str | None:
         try:

@@ -85,7 +85,7 @@ def cards_of(claims: Mapping[str, Claim], gpus: Sequence[Gpu]) -> dict[int, str]
     held = {}
     for job_id, claim in claims.items():
         for ref in claim.gpus:
-            held[by_uuid.get(ref.uuid, ref.index)] = job_id
+            held[by_uuid.get(ref.uuid or "", ref.index)] = job_id
     return held
 
 

@@ -28,7 +28,7 @@ TMP_MAX_AGE_S = 3600.0  # of another host's temporary files; must outlast every 
 
 
 def admit(spool: Spool) -> Iterator[tuple[str, str]]:
-    """Take in what lies in incoming/. Yields ``(name, job_id)`` for each admitted file, ``(name, "")`` for each rejected.
+    """Take in what lies in incoming/. Yields ``(name, job_id)`` for each admitted file, ``(name, "")`` if rejected.
 
     Files still being copied stay for the next look. Names beginning with a
     dot are somebody's temporary files (rsync's) and are left alone.
@@ -108,7 +108,7 @@ def sweep_tmp(spool: Spool) -> int:
 def _writer_is_gone(name: str) -> bool:
     host, _, rest = name.partition(".")
     pid, _, _ = rest.partition(".")
-    return host == os.uname().nodename.partition('.')[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")
+    return host == os.uname().nodename.partition(".")[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")
 
 
 def _is_regular(path: str) -> bool:

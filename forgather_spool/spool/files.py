@@ -219,7 +219,8 @@ def check_private(path: str) -> None:
     """
     found = os.stat(path)
     if found.st_uid != os.geteuid():
-        raise SpoolUnsafe(f"{path} belongs to user id {found.st_uid}, not to you", hint=f"chown it, or set FORGATHER_HOME")
+        owner = found.st_uid
+        raise SpoolUnsafe(f"{path} belongs to user id {owner}, not to you", hint="chown it, or set FORGATHER_HOME")
     if found.st_mode & 0o022:
         raise SpoolUnsafe(
             f"{path} may be written to by others (mode {stat.S_IMODE(found.st_mode):04o})",
@@ -229,7 +230,8 @@ def check_private(path: str) -> None:
 
 def failed(verb: str, path: str, error: OSError) -> StorageFailed:
     """The one line for a refusal by the file system."""
-    return StorageFailed(f"cannot {verb} {path}: {error.strerror}", hint=_HINTS.get(error.errno or 0, "forgather doctor"))
+    hint = _HINTS.get(error.errno or 0, "forgather doctor")
+    return StorageFailed(f"cannot {verb} {path}: {error.strerror}", hint=hint)
 
 
 _HINTS = {

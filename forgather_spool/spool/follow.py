@@ -125,7 +125,7 @@ def finish_ending(spool: Spool, place: Taken) -> None:
         BadDocument, UnreadableFile: its result is damaged; the dispatcher decides.
     """
     if place.host == CANCEL:
-        spool.finish_cancel(place.entry, "a cancel that was interrupted")
+        spool.end_unstarted(place.entry, CANCEL, "a cancel that was interrupted")
         return
     try:
         result = Result.from_document(files.read_document(spool.paths.result(place.job_id)))

@@ -34,7 +34,8 @@ class Mailbox:
 
     def __init__(self, paths: Paths, job_id: str) -> None:
         if not is_mailbox_name(job_id):
-            raise UsageError(f"{job_id!r} cannot be a job id", hint="letters, digits, dot, dash and underscore, at most 128")
+            allowed = "letters, digits, dot, dash and underscore, at most 128"
+            raise UsageError(f"{job_id!r} cannot be a job id", hint=allowed)
         self.paths = paths
         self.job_id = job_id
         self.folder = f"{paths.job(job_id)}/control"
@@ -117,8 +118,7 @@ class Mailbox:
 
     def answer_for_the_dead(self, reason: str, *, by: str) -> list[str]:
         """Answer every pending command `failed`: its trainer has ended. Call only when that is known."""
-        left = [command_id for command_id in self.pending() if self.acknowledge(command_id, "failed", by=by, reason=reason)]
-        return left
+        return [each for each in self.pending() if self.acknowledge(each, "failed", by=by, reason=reason)]
 
     def status(self) -> Document | None:
         """What the trainer last said of itself; None: nothing yet, or unreadable."""

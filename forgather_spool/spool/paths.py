@@ -25,7 +25,8 @@ def default_home() -> str:
     """``$FORGATHER_HOME``, else ``~/.config/forgather``; absolute."""
     home = os.environ.get("FORGATHER_HOME") or os.path.expanduser("~/.config/forgather")
     if not os.path.isabs(home):
-        raise UsageError(f"FORGATHER_HOME is {home!r}, not an absolute path", hint="set it to an absolute path or unset it")
+        message = f"FORGATHER_HOME is {home!r}, not an absolute path"
+        raise UsageError(message, hint="set it to an absolute path or unset it")
     return os.path.normpath(home)
 
 
@@ -45,7 +46,9 @@ def is_job_id(text: str) -> bool:
     if len(parts) != 3 or parts[0] != "q":
         return False
     _, stamp, tail = parts
-    return 10 <= len(stamp) <= 16 and _all_in(stamp, "0123456789") and len(tail) == 8 and _all_in(tail, "0123456789abcdef")
+    if not (10 <= len(stamp) <= 16 and len(tail) == 8):
+        return False
+    return _all_in(stamp, "0123456789") and _all_in(tail, "0123456789abcdef")
 
 
 def submitted_unix_s(job_id: str) -> float:

@@ -25,7 +25,7 @@ import time
 
 from forgather_spool import schema
 from forgather_spool.document import Document
-from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
+from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe, UnreadableFile
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import CANCEL, Paths, default_home, new_job_id, parse_entry
 
@@ -102,7 +102,10 @@ class Spool:
         return sorted(name for name in files.names(self.paths.running) if name != CANCEL)
 
     def queued_spec(self, entry: Entry) -> Document:
-        """The spec of a waiting job, checked. Raises FileNotFoundError once it has moved on, BadDocument, UnreadableFile."""
+        """The spec of a waiting job, checked.
+
+        Raises FileNotFoundError once it has moved on, BadDocument, UnreadableFile.
+        """
         return self._spec(self.paths.queued(entry[1], -entry[0]))
 
     def taken_spec(self, host: str, entry: Entry) -> Document:
@@ -192,7 +195,10 @@ class Spool:
         return True
 
     def finish(self, entry: Entry, host: str, ended_at: str) -> None:
-        """From running/<host>/ to done/<day>/; result.json stands. Done already is fine. `ended_at` as in the result."""
+        """From running/<host>/ to done/<day>/; result.json stands. Done already is fine.
+
+        `ended_at` is the result's, and its day the folder.
+        """
         day = ended_at[:10]
         source = self.paths.taken(host, entry[1], -entry[0])
         target = self.paths.ended(day, entry[1])
@@ -207,10 +213,10 @@ class Spool:
     def cancel_waiting(self, entry: Entry, by: str) -> None:
         """End a job that has not been claimed. Raises AlreadyClaimed: it is running or gone."""
         self._take(entry, CANCEL)
-        self.finish_cancel(entry, by)
+        self.end_unstarted(entry, CANCEL, by)
 
-    def finish_cancel(self, entry: Entry, by: str) -> None:
-        """The rest of a cancel, whoever does it: result, then done/."""
+    def end_unstarted(self, entry: Entry, folder: str, by: str) -> None:
+        """The rest of a cancel, whoever does it: result, then from running/<folder>/ to done/."""
         now = utc_now()
         document: Document = {
             "version": schema.VERSION,
@@ -219,7 +225,7 @@ class Spool:
             "ended_at": now,
         }
         self.write_result(entry[1], document)
-        self.finish(entry, CANCEL, now)
+        self.finish(entry, folder, now)
 
     def ask_to_stop(self, job_id: str, *, by: str, force: bool = False, grace_s: float | None = None) -> bool:
         """Leave word for the runner: TERM, grace, KILL; `force` is KILL at once. False: it was asked already."""
@@ -235,6 +241,17 @@ class Spool:
         except FileExistsError:
             return False
         return True
+
+    def asked_to_stop_by(self, job_id: str) -> str | None:
+        """Who asked for it to stop; None: nobody did. A damaged request still counts as one."""
+        for force in (True, False):
+            try:
+                return str(files.read_document(self.paths.stop_request(job_id, force=force)).get("by", "somebody"))
+            except FileNotFoundError:
+                continue
+            except (BadDocument, UnreadableFile):
+                return "somebody"
+        return None
 
 
 def _make_parents(path: str) -> None:

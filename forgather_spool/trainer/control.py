@@ -22,7 +22,7 @@ from forgather_spool.trainer.warn import warn_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
     from typing import Any
 
@@ -104,8 +104,15 @@ class TrainerControl:
             return self._boundary(step)
         return False
 
-    def report(self, *, epoch: float | None = None, max_steps: int | None = None, **metrics: float) -> None:
-        """Tell what `status` shows: the latest loss and the like, as plain numbers.
+    def report(
+        self,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        epoch: float | None = None,
+        max_steps: int | None = None,
+        **more: float,
+    ) -> None:
+        """Tell what `status` shows: the latest loss and the like, as a mapping or by name: ``report(loss=2.5)``.
 
         A number that is still on a GPU costs a synchronisation here: report what you log anyway.
         """
@@ -113,8 +120,9 @@ class TrainerControl:
             self.epoch = epoch
         if max_steps is not None:
             self.max_steps = max_steps
-        if metrics:
-            self.metrics = self.metrics | {name: float(value) for name, value in metrics.items()}
+        for numbers in (metrics, more):
+            if numbers:
+                self.metrics = self.metrics | {name: float(value) for name, value in numbers.items()}
 
     def saved(self, path: str | None = None) -> None:
         """The checkpoint asked for is on disk, at `path`. Answers whoever asked."""
@@ -220,10 +228,10 @@ class TrainerControl:
             self._listener.answer(command["id"], outcome, facts)
 
     def _clear(self) -> None:
-        self.should_save = False
-        self.should_stop = False
-        self.should_abort = False
-        self.should_evaluate = False
+        self.should_save: bool = False
+        self.should_stop: bool = False
+        self.should_abort: bool = False
+        self.should_evaluate: bool = False
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -231,9 +239,7 @@ class TrainerControl:
         if self.world_size <= 1:
             return True
         try:
-            together = ranks.Together(
-                ranks.connect(), self.rank, self.world_size, self._abandoned, ranks.run_prefix()
-            )
+            together = ranks.Together(ranks.connect(), self.rank, self.world_size, self._abandoned, ranks.run_prefix())
         except Exception as error:
             warn_once(f"no trainer control: {self.world_size} ranks have no store to agree through ({error})")
             return False
@@ -246,7 +252,11 @@ class TrainerControl:
             self._answer(command, "failed", reason=reason)
 
     def _listen(
-        self, home: str | None, output_dir: str | None, logging_dir: str | None, http: tuple[bool | None, str, int | None]
+        self,
+        home: str | None,
+        output_dir: str | None,
+        logging_dir: str | None,
+        http: tuple[bool | None, str, int | None],
     ) -> None:
         from forgather_spool.trainer.listener import Listener
 

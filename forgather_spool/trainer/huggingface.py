@@ -76,7 +76,7 @@ class TrainerControlCallback(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         if self.control is not None:
             numbers = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and k != "epoch"}
-            self.control.report(epoch=state.epoch, **numbers)
+            self.control.report(numbers, epoch=state.epoch)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.control is not None:

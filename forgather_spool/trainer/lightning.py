@@ -80,7 +80,7 @@ class LightningControlCallback(Callback):  # type: ignore[misc]
     def _report(self, trainer: Any) -> None:
         if self.control is not None:
             numbers = {name: float(value) for name, value in trainer.logged_metrics.items()}
-            self.control.report(epoch=trainer.current_epoch, **numbers)
+            self.control.report(numbers, epoch=trainer.current_epoch)
 
     def _save(self, trainer: Any, ours: TrainerControl) -> None:
         path = os.path.join(_folder(trainer), f"step={trainer.global_step}.ckpt")
@@ -96,5 +96,6 @@ class LightningControlCallback(Callback):  # type: ignore[misc]
 
 def _folder(trainer: Any) -> str:
     callback = trainer.checkpoint_callback
-    found = getattr(callback, "dirpath", None) or os.path.join(trainer.log_dir or trainer.default_root_dir, "checkpoints")
-    return str(found)
+    if getattr(callback, "dirpath", None):
+        return str(callback.dirpath)
+    return os.path.join(trainer.log_dir or trainer.default_root_dir, "checkpoints")

@@ -233,7 +233,8 @@ def connect() -> Store:
     from torch.distributed import TCPStore
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store: Store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=PATIENCE_S))
+    patience = timedelta(seconds=PATIENCE_S)
+    store: Store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=patience)
     return store
 
 
