@@ -47,6 +47,11 @@ class TrainerControl:
         home: another ``$FORGATHER_HOME``.
     """
 
+    should_save: bool
+    should_stop: bool
+    should_abort: bool
+    should_evaluate: bool
+
     def __init__(
         self,
         job_id: str | None = None,
@@ -228,10 +233,10 @@ class TrainerControl:
             self._listener.answer(command["id"], outcome, facts)
 
     def _clear(self) -> None:
-        self.should_save: bool = False
-        self.should_stop: bool = False
-        self.should_abort: bool = False
-        self.should_evaluate: bool = False
+        self.should_save = False
+        self.should_stop = False
+        self.should_abort = False
+        self.should_evaluate = False
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
