@@ -7,19 +7,15 @@ hides is what it published, since the caller's own environment says nothing of i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-from forgather_spool import policy, schema
+from forgather_spool import policy
+from forgather_spool.dispatcher.published import cards_as_dispatched
 from forgather_spool.dispatcher.view import cards_of, claims_on, view_of
-from forgather_spool.errors import BadDocument, UnreadableFile
-from forgather_spool.gpu import Gpu
 from forgather_spool.host import proc
+from forgather_spool.host.nvml import GpuReading
 from forgather_spool.job import State
 from forgather_spool.pending import PendingReason
-from forgather_spool.spool import files
 from forgather_spool.spool.look import Job, read_all
 from forgather_spool.spool.place import waiting_places
 from forgather_spool.spool.queue import Spool
@@ -39,9 +35,11 @@ def pending_reasons(spool: Spool, first: Sequence[Job]) -> Mapping[str, PendingR
     if not waiting:
         return {}
     host_name = proc.host_name()
-    gpus, problem = _cards(spool, host_name) if any(entry.gpus for entry in waiting) else ((), None)
+    asks_for_cards = any(entry.gpus for entry in waiting)
+    reading = cards_as_dispatched(spool, host_name) if asks_for_cards else GpuReading(gpus=())
     claims = claims_on(spool, host_name)
-    view = view_of(spool, list(claims.values()), cards_of(claims, gpus), gpus, problem)
+    held = cards_of(claims, reading.gpus)
+    view = view_of(spool, list(claims.values()), held, reading.gpus, reading.problem)
     return policy.decide(waiting, view).reasons(waiting)
 
 
@@ -59,23 +57,3 @@ def reason_of(spool: Spool, job: Job) -> PendingReason | None:
     """Why it waits; None when it does not, or its spec cannot be read."""
     found = place_in_queue(spool, job) if job.state is State.WAITING else None
     return None if found is None else found[1]
-
-
-def host_document(spool: Spool, host_name: str) -> dict[str, Any] | None:
-    """What the host's dispatcher last published; None when it never did, or illegibly."""
-    try:
-        return schema.check(files.read_document(spool.paths.host(host_name)), schema.HOST)
-    except (FileNotFoundError, BadDocument, UnreadableFile):
-        return None
-
-
-def _cards(spool: Spool, host_name: str) -> tuple[tuple[Gpu, ...], str | None]:
-    from forgather_spool.host.nvml import read_gpus
-
-    published = host_document(spool, host_name)
-    if published is None or published["boot_id"] != proc.boot_id():
-        reading = read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
-        return reading.gpus, reading.problem
-    reading = read_gpus(None)
-    excluded = {(card.get("index"), card.get("uuid")) for card in published["gpus"] if card.get("excluded") is True}
-    return tuple(replace(gpu, excluded=(gpu.index, gpu.uuid) in excluded) for gpu in reading.gpus), reading.problem

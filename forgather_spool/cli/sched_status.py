@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+from forgather_spool.dispatcher.published import awake_pid, host_document
 from forgather_spool.dispatcher.view import default_no_gpu_limit
 from forgather_spool.errors import BadDocument
 from forgather_spool.host import proc
@@ -15,7 +16,6 @@ from forgather_spool.spool import files, settings
 from forgather_spool.spool.place import active_places, rejected_places
 from forgather_spool.spool.queue import Spool
 
-from .reasons import host_document
 from .spans import ago
 
 
@@ -31,7 +31,7 @@ def sched_status(spool: Spool) -> dict[str, Any]:
     dispatch = settings.dispatch(spool.paths)
     host_name = proc.host_name()
     published = host_document(spool, host_name)
-    awake_pid = _awake_pid(spool, host_name)
+    pid = awake_pid(spool, host_name)
     documents = (name.removesuffix(".json") for name in files.names(spool.paths.hosts) if name.endswith(".json"))
     return {
         "version": 1,
@@ -43,8 +43,8 @@ def sched_status(spool: Spool) -> dict[str, Any]:
         "no_gpu_limit": dispatch["no_gpu_limit"] or default_no_gpu_limit(),
         "host": {"name": host_name, "kind": _kind()},
         "dispatcher": {
-            "awake": awake_pid is not None,
-            "pid": awake_pid,
+            "awake": pid is not None,
+            "pid": pid,
             "last_seen_at": published and published["last_seen_at"],
         },
         "other_hosts": sorted({*documents, *spool.hosts_with_jobs()} - {host_name}),
@@ -81,16 +81,3 @@ def _kind() -> str:
         return host.kind
     finally:
         host.close()
-
-
-def _awake_pid(spool: Spool, host_name: str) -> int | None:
-    """Who holds the host's lock, as the kernel lists locks; trying it ourselves could keep a dispatcher from waking."""
-    try:
-        found = os.stat(spool.paths.host_lock(host_name))
-        with open("/proc/locks") as locks:
-            lines = [line.split() for line in locks]
-    except OSError:
-        return None
-    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    holders = [int(words[4]) for words in lines if words[1:2] == ["FLOCK"] and words[5:6] == [device]]
-    return next((pid for pid in holders if pid > 0), None)

@@ -91,13 +91,13 @@ def cards_of(claims: Mapping[str, Claim], gpus: Sequence[Gpu]) -> dict[int, str]
 
 def _our_pids(spool: Spool, gpus: Sequence[Gpu]) -> frozenset[int]:
     pids = {process.pid for gpu in gpus for process in gpu.processes}
-    return frozenset(pid for pid in pids if _is_ours(spool, pid))
+    return frozenset(pid for pid in pids if job_of_pid(spool, pid) is not None)
 
 
-def _is_ours(spool: Spool, pid: int) -> bool:
-    """Whether `pid` runs in the scope of a job of this spool; another user's or spool's job is foreign."""
+def job_of_pid(spool: Spool, pid: int) -> str | None:
+    """The job of this spool whose scope `pid` runs in; None for all others, another user's or spool's job too."""
     scope = proc.scope_of(pid)
     if scope is None:
-        return False
+        return None
     job_id = scope.removeprefix(SCOPE_PREFIX).rpartition("-")[0]
-    return os.path.lexists(spool.paths.job(job_id))
+    return job_id if os.path.lexists(spool.paths.job(job_id)) else None
