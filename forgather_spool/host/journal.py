@@ -40,6 +40,7 @@ class JournalSender:
         self.sent_lines = 0
         self.dropped_lines = 0
         self._untold = 0  # dropped since the last line that said so
+        self._job_id = job_id
         self._socket_path = socket_path
         self._fields = f"SYSLOG_IDENTIFIER={job_id}\nFORGATHER_JOB_ID={job_id}\n".encode()
         self._window_ends = 0.0
@@ -49,14 +50,31 @@ class JournalSender:
 
     def send_lines(self, lines: list[bytes], priority: int = INFO) -> int:
         """How many of `lines`, in order and without their newlines, journald took."""
-        allowed = self._take_budget(len(lines))
+        allowed = min(len(lines), self.allowance())
+        self._budget -= allowed
         if allowed and self._untold:
             self._tell_dropped()
         sent = self._send(lines[:allowed], priority) if allowed else 0
         self.sent_lines += sent
-        self.dropped_lines += len(lines) - sent
-        self._untold += len(lines) - sent
+        self.skip(len(lines) - sent)
         return sent
+
+    def allowance(self) -> int:
+        """How many lines it would take now. With 0 there is no use in making lines: count them and `skip`."""
+        now = time.monotonic()
+        if now >= self._window_ends:
+            self._window_ends = now + BUDGET_WINDOW_S
+            self._budget = BUDGET_LINES
+        return self._budget
+
+    def skip(self, lines: int) -> None:
+        """Count as dropped what was not even offered."""
+        self.dropped_lines += lines
+        self._untold += lines
+
+    def say(self, text: str, priority: int = INFO) -> bool:
+        """A line of our own, whatever the budget; whether journald took it."""
+        return self._send([text.encode()], priority) == 1
 
     def close(self) -> None:
         """Say what is missing, and let go of the socket."""
@@ -64,18 +82,8 @@ class JournalSender:
             self._tell_dropped()
         self._sock.close()
 
-    def _take_budget(self, wanted: int) -> int:
-        now = time.monotonic()
-        if now >= self._window_ends:
-            self._window_ends = now + BUDGET_WINDOW_S
-            self._budget = BUDGET_LINES
-        allowed = min(wanted, self._budget)
-        self._budget -= allowed
-        return allowed
-
     def _tell_dropped(self) -> None:
-        notice = f"{self._untold} lines of output are not in the journal; output.log has them all".encode()
-        if self._send([notice], WARNING):
+        if self.say(f"{self._untold} lines are only in `forgather job dump {self._job_id}`", WARNING):
             self._untold = 0
 
     def _send(self, lines: list[bytes], priority: int) -> int:

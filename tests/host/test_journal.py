@@ -116,7 +116,7 @@ def test_a_noisy_job_keeps_to_its_budget_and_says_what_is_missing(
     assert sender.send_lines([b"later"]) == 1
 
     notice, line = journald.entries()
-    assert notice["MESSAGE"] == b"1000 lines of output are not in the journal; output.log has them all"
+    assert notice["MESSAGE"] == f"1000 lines are only in `forgather job dump {JOB}`".encode()
     assert notice["PRIORITY"] == b"4"
     assert line["MESSAGE"] == b"later"
 
@@ -153,5 +153,5 @@ def test_a_journald_that_restarts_gets_the_lines_after_it(journald: FakeJournald
     restarted = FakeJournald(Path(journald.path))
     assert sender.send_lines([b"after"]) == 1
 
-    assert restarted.messages() == [b"1 lines of output are not in the journal; output.log has them all", b"after"]
+    assert restarted.messages() == [f"1 lines are only in `forgather job dump {JOB}`".encode(), b"after"]
     restarted.close()

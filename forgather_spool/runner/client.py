@@ -1,0 +1,138 @@
+"""The dispatcher's side of the nursery: hatch a waiting child, tell it to go, or let it go away.
+
+The write end of a go-pipe exists in the dispatcher alone. So when the
+dispatcher dies, every child that waits reads the end of its pipe and exits.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from forgather_spool.document import Document, dump, parse
+from forgather_spool.errors import Missing
+from forgather_spool.runner.request import GO, MAX_REQUEST_BYTES
+
+REPLY_PATIENCE_S = 10.0  # a fork takes a millisecond; a machine that swaps takes longer
+REPLY_BYTES = 64 * 1024
+MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+
+# What the nursery, and so every runner, may know of the dispatcher's environment.
+# Above all not NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC, JOURNAL_STREAM: they are the dispatcher's own.
+PASSED_ON = frozenset({"PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hatched:
+    """A child that waits. `go_fd` is ours to write to or close; use `Nursery.go` and `Nursery.abandon`."""
+
+    pid: int
+    start_ticks: int
+    go_fd: int
+
+
+class Nursery:
+    """Started at the first `hatch`, started again when it has died. Not for several threads."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def hatch(self, request: Document) -> Hatched:
+        """A child that waits to run `request`: what `Request` names, as a document.
+
+        Raises:
+            Missing: no child is to be had now; nothing of the job has run.
+        """
+        data = dump(request)
+        if len(data) > MAX_REQUEST_BYTES:
+            raise Missing(f"the environment of this host is too large to pass on ({len(data)} bytes)")
+        try:
+            return self._hatch(data)
+        except (OSError, EOFError):  # it has died; its waiting children with the pipe that is now closed
+            self.close()
+        try:
+            return self._hatch(data)
+        except (OSError, EOFError) as error:
+            self.close()
+            raise Missing(f"the nursery does not answer: {error or 'it ended'}", hint="forgather doctor") from None
+
+    def go(self, hatched: Hatched) -> None:
+        """Let the child run its job. If it has died meanwhile its scope is empty, and that tells."""
+        try:
+            os.write(hatched.go_fd, GO)
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(hatched.go_fd)
+
+    def abandon(self, hatched: Hatched) -> None:
+        """Have the child exit without running anything."""
+        os.close(hatched.go_fd)
+
+    def close(self) -> None:
+        """End the nursery; what it hatched lives on. The next `hatch` starts another."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._process is not None:
+            self._process.kill()  # it reads the end of its socket anyway, unless it is stopped
+            self._process.wait()
+            self._process = None
+
+    def _hatch(self, data: bytes) -> Hatched:
+        sock = self._sock or self._start()
+        read_fd, go_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                socket.send_fds(sock, [data], [read_fd])
+            finally:
+                os.close(read_fd)
+            reply = _reply(sock)
+        except BaseException:
+            os.close(go_fd)
+            raise
+        return Hatched(reply["pid"], reply["start_ticks"], go_fd)
+
+    def _start(self) -> socket.socket:
+        self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-E", "-s", "-S", MAIN, str(theirs.fileno()), self._home],
+                env=nursery_environment(os.environ),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._sock = ours
+        return ours
+
+
+def nursery_environment(environ: os._Environ[str] | dict[str, str]) -> dict[str, str]:
+    """The few variables of `environ` that a runner may see."""
+    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith("FORGATHER_")}
+
+
+def _reply(sock: socket.socket) -> dict[str, Any]:
+    if not select.select([sock], [], [], REPLY_PATIENCE_S)[0]:
+        raise TimeoutError(f"no reply within {REPLY_PATIENCE_S:g} s")
+    data = sock.recv(REPLY_BYTES)
+    if not data:
+        raise EOFError
+    reply: dict[str, Any] = parse(data)
+    if "error" in reply:
+        raise Missing(f"the nursery could not fork a runner: {reply['error']}")
+    return reply

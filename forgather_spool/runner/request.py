@@ -1,0 +1,38 @@
+"""What the dispatcher asks of the nursery: run this attempt, with these cards, in this environment."""
+
+from __future__ import annotations
+
+from forgather_spool.document import Document, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_REQUEST_BYTES = 128 * 1024  # one datagram, below the default net.core.wmem_default of 208 KiB
+GO = b"g"  # through the go-pipe; its end, or anything else, means: do not run
+
+
+class Request:
+    """One attempt of one job. `env` is the host's share of the job's environment."""
+
+    __slots__ = ("attempt", "cuda_visible_devices", "env", "gpus", "host", "job_id", "priority", "scope")
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.job_id: str = document["job_id"]
+        self.priority: int = document["priority"]
+        self.host: str = document["host"]
+        self.attempt: int = document["attempt"]
+        self.scope: str = document["scope"]
+        self.env: dict[str, str] = document["env"]
+        self.gpus: list[Document] = document["gpus"]
+        self.cuda_visible_devices: str = document["cuda_visible_devices"] or ""
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Request:
+        """Raises BadDocument or KeyError: the two ends are of different versions."""
+        return cls(parse(data))
+
+    @property
+    def entry(self) -> tuple[int, str]:
+        """As the queue names it."""
+        return -self.priority, self.job_id

@@ -1,0 +1,51 @@
+"""stop.json and kill.json: somebody asks for this job to be stopped."""
+
+from __future__ import annotations
+
+from forgather_spool import schema
+from forgather_spool.document import Document
+from forgather_spool.errors import ForgatherError
+from forgather_spool.spool import files
+from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.watch import IN_CREATE, IN_MOVED_TO, Watch
+
+LOOK_AGAIN_S = 60.0  # another host's request on NFS wakes nobody
+LOOK_AGAIN_BLIND_S = 5.0  # no inotify instance was left for us
+
+
+class StopRequests:
+    """Those of one job; each is told once."""
+
+    def __init__(self, spool: Spool, job_id: str) -> None:
+        self._paths = {force: spool.paths.stop_request(job_id, force=force) for force in (False, True)}
+        self._watch = Watch()
+        self._watch.add(spool.paths.job(job_id), IN_CREATE | IN_MOVED_TO)
+        self.look_again_s = LOOK_AGAIN_S if self._watch.paths() else LOOK_AGAIN_BLIND_S
+
+    def fileno(self) -> int:
+        """Readable when something came into the job's folder."""
+        return self._watch.fileno()
+
+    def heard(self) -> bool:
+        """Whether what came may be a request; call it when `fileno` is readable."""
+        names = {path.rpartition("/")[2] for path in self._paths.values()}
+        return any(name in names or mask & Watch.OVERFLOW for _, name, mask in self._watch.read())
+
+    def look(self) -> list[tuple[bool, Document]]:
+        """New requests as ``(force, document)``."""
+        found = []
+        for force, path in list(self._paths.items()):
+            request = _read(path, force)
+            if request is not None:
+                del self._paths[force]
+                found.append((force, request))
+        return found
+
+
+def _read(path: str, force: bool) -> Document | None:
+    try:
+        return schema.check(files.read_document(path), schema.STOP_REQUEST)
+    except FileNotFoundError:
+        return None
+    except ForgatherError as error:  # unreadable, and still somebody put it there
+        return {"force": force, "grace_s": None, "by": f"a request that cannot be read ({error})"}

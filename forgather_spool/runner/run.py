@@ -1,0 +1,153 @@
+"""One attempt of one job, from its go to its result.
+
+    claim.json is ours?  ->  take the start  ->  prepare  ->  run, watch over it  ->  result  ->  done/
+
+Taking the start is a rename that succeeds once: whoever fails it runs nothing.
+From there on there is a result, unless this process is killed: then the empty
+scope and the missing result say `lost`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from forgather_spool import schema
+from forgather_spool.document import Document
+from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
+from forgather_spool.host import proc
+from forgather_spool.runner import signals
+from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
+from forgather_spool.runner.environment import job_environment
+from forgather_spool.runner.family import Family
+from forgather_spool.runner.journal_copy import JournalCopy
+from forgather_spool.runner.output import OutputLog
+from forgather_spool.runner.request import Request
+from forgather_spool.runner.requests import StopRequests
+from forgather_spool.runner.result import describe, leave_result, outcome_of
+from forgather_spool.runner.spawn import Spawned, spawn
+from forgather_spool.runner.supervise import Supervision
+from forgather_spool.spool import files
+from forgather_spool.spool.queue import Spool, utc_now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def run_job(request: Request, home: str) -> None:
+    """Run it and leave its result; or, when the start is not ours to take, leave everything as it is."""
+    caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
+    signals.ignore(signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ)
+    spool = Spool(home)
+    journal = JournalCopy(request.job_id)
+    refusal = _take_start(spool, request)
+    if refusal is not None:
+        journal.say(f"attempt {request.attempt} was not started: {refusal}")
+        return
+    attempt = Attempt(spool, request, caught, journal)
+    result = attempt.run()
+    leave_result(spool, request.entry, request.host, result, journal)
+    journal.close()
+
+
+def _take_start(spool: Spool, request: Request) -> str | None:
+    """None: the start is ours, durably. Otherwise why nothing may be run."""
+    job_id = request.job_id
+    if not os.path.lexists(spool.paths.taken(request.host, job_id, request.priority)):
+        return f"it is not in running/{request.host}/"
+    try:
+        claim: dict[str, Any] = schema.check(files.read_document(spool.paths.claim(job_id)), schema.CLAIM)
+    except (FileNotFoundError, BadDocument, UnreadableFile) as error:
+        return f"its claim cannot be read: {error}"
+    me = os.getpid()
+    if claim["runner"] != {"pid": me, "start_ticks": proc.start_ticks(me)} or claim["attempt"] != request.attempt:
+        return "its claim names another runner"
+    try:
+        return None if spool.start(job_id) else "its claim was withdrawn"
+    except StorageFailed as error:
+        # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
+        return str(error)
+
+
+class Attempt:
+    """A start that has been taken. `run` gives its result document."""
+
+    def __init__(self, spool: Spool, request: Request, caught: signals.Caught, journal: JournalCopy) -> None:
+        self._spool = spool
+        self._request = request
+        self._caught = caught
+        self._journal = journal
+        self._started_at = utc_now()
+
+    def run(self) -> Document:
+        try:
+            spec: dict[str, Any] = self._spool.taken_spec(self._request.host, self._request.entry)
+            command = self._prepare(spec)
+            family = Family(self._request.scope)
+            requests = StopRequests(self._spool, self._request.job_id)
+            log = OutputLog(self._spool.paths.output(self._request.job_id))
+            self._announce(command)
+            spawned = spawn(command)
+        except (ForgatherError, OSError) as error:
+            return self._refused(str(error))
+        self._note_process(spawned)
+        supervision = Supervision(spawned, spec, family, requests, self._caught, log, self._journal)
+        wait_status = supervision.run()
+        log.close()
+        outcome = outcome_of(wait_status, supervision.stopping.asked, family.was_hit_by_oom())
+        self._journal.say(f"ended: {describe(outcome)}")
+        if log.bytes_lost:
+            self._journal.say(f"{log.bytes_lost} bytes of output are lost: output.log: {log.trouble}", priority=3)
+        return self._result(
+            outcome,
+            cpu_s=round(family.cpu_s(), 3),
+            peak_memory_bytes=family.peak_memory_bytes(),
+            output_bytes=log.bytes_seen,
+            output_lost_bytes=log.bytes_lost,
+            journal_dropped_lines=self._journal.dropped_lines,
+            steps=supervision.stopping.steps,
+        )
+
+    def _prepare(self, spec: dict[str, Any]) -> Command:
+        env = job_environment(self._request, spec["env"], self._spool.paths.home)
+        cwd = find_cwd(spec["cwd"], env)
+        argv = list(spec["argv"])
+        if spec["script"] is not None:
+            program = self._spool.paths.script(self._request.job_id)
+            write_script(program, spec["script"])
+        else:
+            program = find_program(argv[0], cwd, env)
+        return Command(program, argv, cwd, env, spec["tty"])
+
+    def _announce(self, command: Command) -> None:
+        """Only the program's name: arguments may hold secrets, and the journal is read by others."""
+        cards = ", ".join(str(gpu["index"]) for gpu in self._request.gpus)
+        name = os.path.basename(command.argv[0])
+        on = f"on {self._request.host}" + (f", GPUs {cards}" if cards else "")
+        self._journal.say(f"attempt {self._request.attempt}: starting {name} in {command.cwd} {on}")
+
+    def _note_process(self, spawned: Spawned) -> None:
+        process: Document = {
+            "version": schema.VERSION,
+            "pid": spawned.pid,
+            "start_ticks": proc.start_ticks(spawned.pid) or 0,
+            "started_at": self._started_at,
+        }
+        try:
+            files.note(self._spool.paths.process(self._request.job_id), process, self._spool.paths.tmp)
+        except StorageFailed as error:
+            self._journal.say(str(error), priority=4)  # of interest only while it runs
+
+    def _refused(self, reason: str) -> Document:
+        self._journal.say(f"refused: {reason}", priority=3)
+        return self._result({"kind": "refused", "reason": reason})
+
+    def _result(self, outcome: Document, **facts: object) -> Document:
+        return {
+            "version": schema.VERSION,
+            "attempt": self._request.attempt,
+            "outcome": outcome,
+            "started_at": self._started_at,
+            "ended_at": utc_now(),
+            **facts,
+        }
