@@ -38,6 +38,12 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     return stat is not None and int(stat[19]) == start_ticks and stat[0] not in (b"Z", b"X")
 
 
+def parent_of(pid: int) -> int | None:
+    """0 for one whose parent is outside this pid namespace. None: there is no such process."""
+    stat = _stat(pid)
+    return None if stat is None else int(stat[1])
+
+
 def children_of(pid: int) -> list[int]:
     """The pids whose parent is `pid` right now, zombies included."""
     return _children().get(pid, [])

@@ -14,6 +14,7 @@ Light at import: `forgather submit` may ask whether dispatch is paused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -47,7 +48,9 @@ def change_dispatch(paths: Paths, **changes: object) -> Document:
         Busy: another edit has not ended for `LOCK_TIMEOUT_S`.
     """
     with _editing(paths.dispatch):
-        document = {"version": schema.VERSION, **_read(paths.dispatch), **changes}
+        old = _read(paths.dispatch)
+        _checked(paths.dispatch, old)
+        document = {"version": schema.VERSION, **old, **changes}
         checked = _checked(paths.dispatch, document)
         files.replace(paths.dispatch, document, paths.tmp)
     return checked
@@ -117,6 +120,7 @@ def _editing(path: str) -> Iterator[None]:
 
     lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT_S, mode=files.FILE_MODE)
     try:
+        os.stat(os.path.dirname(path))  # filelock would make what is missing, open to others
         lock.acquire()
     except Timeout:
         raise Busy(f"{path} is being edited by another program", hint="try again in a moment") from None

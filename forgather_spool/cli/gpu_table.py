@@ -1,0 +1,75 @@
+"""Cards as the table of `gpu status`: one line each, `-` for what NVML does not say."""
+
+from __future__ import annotations
+
+from .cards import Card, Cards, OnCard
+from .show import shown
+from .table import render
+
+HEADERS = ("Idx", "Name", "Util%", "Mem (GB)", "Temp", "Power", "Fan%", "Disabled", "MinPri", "PIDs", "Held by")
+NAME_COLUMN = HEADERS.index("Name")
+UNKNOWN = "-"
+_GIB = 1 << 30
+
+
+def as_table(cards: Cards, *, width: int | None) -> list[str]:
+    """The lines; a sentence where there is no card."""
+    if cards.cards:
+        lines = render(HEADERS, [_row(card) for card in cards.cards], width=width, name_column=NAME_COLUMN)
+    else:
+        lines = ["no GPUs on this host" + (f": {shown(cards.problem)}" if cards.problem else "")]
+    for key, policy in cards.unseen().items():
+        setting = f"disabled={policy.disabled} min_priority={policy.min_priority}"
+        lines.append(f"gpu {shown(key)}: not on this host; {setting}")
+    if cards.policy.ignore_foreign_processes:
+        lines.append("foreign processes are ignored: a card others compute on is free (forgather gpu foreign respect)")
+    return lines
+
+
+def process_words(on_card: OnCard) -> str:
+    """E.g. ``4711 python of ann``, ``4711 python of ann (job q_...)``."""
+    process = on_card.process
+    words = [str(process.pid), process.name or "", f"of {process.user}" if process.user else ""]
+    if on_card.job_id is not None:
+        words.append(f"(job {on_card.job_id})")
+    return shown(" ".join(word for word in words if word))
+
+
+def _row(card: Card) -> tuple[str, ...]:
+    gpu = card.gpu
+    return (
+        str(gpu.index),
+        shown(gpu.name or UNKNOWN) + (" (MIG)" if gpu.mig else ""),
+        _number(gpu.utilization_percent),
+        f"{_gib(gpu.memory_used_bytes)}/{_gib(gpu.memory_total_bytes)}",
+        _number(gpu.temperature_c),
+        UNKNOWN if gpu.power_w is None else f"{gpu.power_w:.0f}W",
+        _number(gpu.fan_percent),
+        _disabled(card),
+        str(card.policy.min_priority),
+        str(sum(on_card.process.kind == "compute" for on_card in card.processes)),
+        _held_by(card),
+    )
+
+
+def _disabled(card: Card) -> str:
+    words = [*(["yes"] if card.policy.disabled else []), *(["(excluded)"] if card.gpu.excluded else [])]
+    return " ".join(words) or UNKNOWN
+
+
+def _held_by(card: Card) -> str:
+    """What is wrong with it, else the job that holds it and whoever else computes there."""
+    if card.gpu.problem is not None:
+        return f"cannot be used: {shown(card.gpu.problem)}"
+    # A job whose claim is gone may have left a process behind: it is named by that.
+    jobs = dict.fromkeys(job_id for job_id in (card.job_id, *(p.job_id for p in card.processes)) if job_id)
+    foreign = [f"foreign {process_words(on_card)}" for on_card in card.processes if on_card.is_foreign]
+    return ", ".join([*map(shown, jobs), *foreign]) or UNKNOWN
+
+
+def _number(value: int | None) -> str:
+    return UNKNOWN if value is None else str(value)
+
+
+def _gib(size_bytes: int | None) -> str:
+    return UNKNOWN if size_bytes is None else f"{size_bytes / _GIB:.1f}"
