@@ -5,21 +5,14 @@ lone surrogates, NUL in strings, numbers that overflow to infinity, nesting
 deep enough to raise RecursionError. Each of these stops a dispatcher or a
 terminal later on, so each is refused here, once, with a field path.
 
-Knows nothing of files or of what the documents mean. Does without the standard
-`json` package, whose import (it brings `re`) costs more than all else that
-`forgather submit` does; only the parser written in C behind it is used.
+Knows nothing of files or of what the documents mean. Writing does without the
+standard `json` package: `forgather submit` writes one document, and importing
+`json` (which brings `re`) would cost it more than all else it does.
 """
 
 from __future__ import annotations
 
-from _json import make_scanner
-
 from forgather_spool.errors import BadDocument
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 MAX_DOCUMENT_BYTES = 1 << 20  # one job, not a data set; larger is refused unread
 MAX_DEPTH = 64
@@ -161,43 +154,18 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-class _Rules:
-    """What the scanner asks for: which values are refused, and how objects are made."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = staticmethod(_no_duplicates)
-    array_hook = None
-    parse_float = staticmethod(_finite)
-    parse_int = staticmethod(_integer)
-    parse_constant = staticmethod(_no_constant)
-
-
-def _make_scanner() -> Callable[[str, int], tuple[object, int]]:
-    rules: Any = _Rules
-    return make_scanner(rules)
-
-
 def _parse_text(text: str) -> object:
+    import json  # brings `re`, 7 ms: a program that only writes documents need not pay for it
+
     try:
-        value, end = _SCAN(text, len(text) - len(text.lstrip(_BLANK)))
+        return json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
     except RecursionError:
         raise BadDocument("$", "nested too deeply") from None
-    except StopIteration as error:
-        raise _not_json(text, "Expecting value", error.value) from None
-    except ValueError as error:  # json.JSONDecodeError, which the scanner imports for itself
-        raise _not_json(text, getattr(error, "msg", str(error)), getattr(error, "pos", 0)) from None
-    rest = text[end:].lstrip(_BLANK)
-    if rest:
-        raise _not_json(text, "Extra data", len(text) - len(rest))
-    return value
-
-
-def _not_json(text: str, problem: str, index: int) -> BadDocument:
-    line = text.count("\n", 0, index) + 1
-    column = index - text.rfind("\n", 0, index)
-    return BadDocument("$", f"not JSON: {problem} at line {line} column {column}")
-
-
-_BLANK = " \t\n\r"
-_SCAN = _make_scanner()
+    except json.JSONDecodeError as error:
+        raise BadDocument("$", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None

@@ -168,6 +168,15 @@ class Dispatcher:
         if not len(self.waitlist):
             self.decision = None
             return
+        knew = self.waitlist.wants_cards
+        self._ask_policy()
+        if self.waitlist.wants_cards and not knew:
+            self._ask_policy()  # the first job that wants a card was only now read
+        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if self.decision.starts else {}
+        for start in self.decision.starts:
+            self._launch((priorities[start.job_id], start.job_id), start)
+
+    def _ask_policy(self) -> None:
         if self.waitlist.wants_cards:
             self._read_cards()
         else:
@@ -175,9 +184,6 @@ class Dispatcher:
         now = time.monotonic()
         due = self.waitlist.candidates(skip=lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now)
         self.decision = policy.decide(due, self.view())
-        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if self.decision.starts else {}
-        for start in self.decision.starts:
-            self._launch((priorities[start.job_id], start.job_id), start)
 
     def _launch(self, entry: Entry, start: policy.Start) -> None:
         self.waitlist.remove(entry)

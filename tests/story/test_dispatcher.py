@@ -81,7 +81,7 @@ def test_a_killed_runner_is_a_lost_job_and_its_command_does_not_run_on(world: Wo
     os.kill(world.claim(entry).runner_pid, signal.SIGKILL)
 
     assert world.wait_done(entry).outcome == Lost("its runner ended without leaving a result")
-    assert not os.path.exists(f"/proc/{command_pid}")
+    assert command_pid not in world.our_processes()
 
 
 def test_after_a_restart_of_the_machine_running_jobs_are_lost_and_waiting_ones_run(world: World):
