@@ -179,7 +179,7 @@ def test_a_daemon_is_ended_too(bench: Bench) -> None:
 
 
 def test_orphans_are_reaped_while_the_job_runs(bench: Bench) -> None:
-    entry, hatched = bench.launch("(sleep 0 & echo $! > orphan); echo up > up; exec sleep 60")
+    entry, _ = bench.launch("(sleep 0 & echo $! > orphan); echo up > up; exec sleep 60")
     orphan = int(bench.wait_for("orphan"))
 
     wait_until(lambda: is_gone(orphan), what="the orphan to be reaped")
