@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -431,3 +431,50 @@ def test_a_terminal_is_one(bench: Bench) -> None:
         "os.terminal_size(columns=80, lines=24) True",
         "to the terminal",
     ]
+
+
+# -- in a control group -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_group() -> Iterator[Callable[[str], Path]]:
+    """Makes a control group, as the service manager does for a scope."""
+    root = proc.cgroup_root()
+    if root is None or os.geteuid() != 0 or not os.access(root, os.W_OK):
+        pytest.skip("making a control group needs root and a writable version 2 hierarchy")
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(Path(root) / name)
+        made[-1].mkdir()
+        return made[-1]
+
+    yield make
+    for group in made:
+        wait_until(lambda: not (group / "cgroup.procs").read_text())  # noqa: B023
+        group.rmdir()
+
+
+def test_in_a_scope_its_control_group_says_who_belongs_to_the_job(
+    bench: Bench, make_group: Callable[[str], Path]
+) -> None:
+    """A process that was put into the scope is ended with it; one that was taken out is let be, and not waited for."""
+    entry = bench.take("sleep 300 & echo $! > out; echo up > up; while [ ! -e finish ]; do sleep 0.02; done; exit 2")
+    hatched = bench.hatch(entry)
+    scope, elsewhere = make_group(f"forgather-job-{entry[1]}-1.scope"), make_group(f"forgather-test-{entry[1]}")
+    (scope / "cgroup.procs").write_text(str(hatched.pid))
+    bench.nursery.go(hatched)
+    taken_out = int(bench.wait_for("out"))
+    bench.wait_for("up")
+    (elsewhere / "cgroup.procs").write_text(str(taken_out))
+    put_in = subprocess.Popen(["sleep", "300"])
+    (scope / "cgroup.procs").write_text(str(put_in.pid))
+
+    (bench.folder / "finish").touch()
+    result = bench.result(entry)
+
+    assert result.outcome == Exited(2)
+    assert result.document["cpu_s"] > 0
+    assert put_in.wait(timeout=30) == -signal.SIGTERM
+    assert proc.start_ticks(taken_out) is not None
+    os.kill(taken_out, signal.SIGKILL)
