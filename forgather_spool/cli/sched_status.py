@@ -8,6 +8,7 @@ from typing import Any
 
 from forgather_spool.dispatcher.published import awake_pid, host_document
 from forgather_spool.dispatcher.view import default_no_gpu_limit
+from forgather_spool.dispatcher.wake import is_awake
 from forgather_spool.errors import BadDocument
 from forgather_spool.host import proc
 from forgather_spool.host.detect import detect
@@ -43,7 +44,7 @@ def sched_status(spool: Spool) -> dict[str, Any]:
         "no_gpu_limit": dispatch["no_gpu_limit"] or default_no_gpu_limit(),
         "host": {"name": host_name, "kind": _kind()},
         "dispatcher": {
-            "awake": pid is not None,
+            "awake": is_awake(spool.paths),
             "pid": pid,
             "last_seen_at": published and published["last_seen_at"],
         },
@@ -60,10 +61,16 @@ def as_line(status: dict[str, Any], now: datetime | None = None) -> str:
         f"running={status['running']}",
         *([f"rejected={status['rejected_files']}"] if status["rejected_files"] else []),
         f"host={status['host']['kind']}",
-        "dispatcher=" + (f"awake({dispatcher['pid']})" if dispatcher["awake"] else "asleep"),
+        "dispatcher=" + _shown_dispatcher(dispatcher),
         f"last_seen={_last_seen(dispatcher['last_seen_at'], now or datetime.now(UTC))}",
     ]
     return " ".join(words)
+
+
+def _shown_dispatcher(dispatcher: dict[str, Any]) -> str:
+    if not dispatcher["awake"]:
+        return "asleep"
+    return "awake" if dispatcher["pid"] is None else f"awake({dispatcher['pid']})"
 
 
 def _last_seen(text: str | None, now: datetime) -> str:

@@ -27,6 +27,8 @@ from forgather_spool.spool.queue import Spool, utc_now
 
 IDLE_S = 10.0  # stay this long with nothing to do, so that the next submit need not start us; FORGATHER_IDLE_S
 REASONS_SHOWN = 10
+LOCK_TRIES = 5
+LOCK_PAUSE_S = 0.02
 PAUSE_AFTER_FAILURE_S = 5.0  # a full disk, a manager that restarts: look again, do not spin
 
 
@@ -69,13 +71,16 @@ class _Life:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.FILE_MODE)
         except OSError as error:
             raise files.failed("open", path, error) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        self._lock_fd = fd
-        return True
+        for _ in range(LOCK_TRIES):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(LOCK_PAUSE_S)  # a submit that looks whether we are awake holds it for microseconds
+            else:
+                self._lock_fd = fd
+                return True
+        os.close(fd)
+        return False
 
     def unlock(self) -> None:
         os.close(self._lock_fd)

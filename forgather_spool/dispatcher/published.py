@@ -1,8 +1,7 @@
 """What others may know of a host's dispatcher: the file it publishes, and whether one is awake.
 
 For programs that look while a dispatcher works or sleeps. The file is a note of
-the past (``last_seen_at``); the lock is the present, and is only looked at:
-trying it ourselves could keep a dispatcher from waking.
+the past (``last_seen_at``); the lock is the present.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from forgather_spool import schema
+from forgather_spool.dispatcher.wake import is_awake
 from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading, read_gpus
@@ -28,16 +28,11 @@ def host_document(spool: Spool, host_name: str) -> dict[str, Any] | None:
 
 
 def awake_pid(spool: Spool, host_name: str) -> int | None:
-    """Who holds the host's lock on this machine, as the kernel lists locks. None: nobody, or it cannot be seen."""
-    try:
-        found = os.stat(spool.paths.host_lock(host_name))
-        with open("/proc/locks") as locks:
-            lines = [line.split() for line in locks]
-    except OSError:
+    """The dispatcher that is awake on this host, by the lock it holds and the pid it published. None: nobody is."""
+    if not is_awake(spool.paths):
         return None
-    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    holders = [int(words[4]) for words in lines if words[1:2] == ["FLOCK"] and words[5:6] == [device]]
-    return next((pid for pid in holders if pid > 0), None)
+    published = host_document(spool, host_name)
+    return None if published is None else published["dispatcher_pid"]
 
 
 def cards_as_dispatched(spool: Spool, host_name: str) -> GpuReading:
