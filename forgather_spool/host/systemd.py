@@ -34,7 +34,7 @@ from forgather_spool.host.process import send_signal
 
 SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
-RUNNER_BELT_S = 60.0  # the runner enforces the time limit; systemd does when the runner cannot
+RUNNER_BELT_S = 60.0  # the runner enforces time limit and grace, and writes the result; systemd when it cannot
 OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the whole unit
 MAX_DESCRIPTION = 120
 
@@ -189,7 +189,7 @@ def scope_properties(
         ("Slice", ("s", SLICE)),
         ("KillMode", ("s", "control-group")),  # with "mixed" a scope is killed at once, without TERM
         ("CollectMode", ("s", "inactive-or-failed")),
-        ("TimeoutStopUSec", ("t", _usec(limits.grace_s))),
+        ("TimeoutStopUSec", ("t", _usec(limits.grace_s + RUNNER_BELT_S))),
     ]
     if with_oom_policy:
         properties.append(("OOMPolicy", ("s", "continue")))  # else systemd ends the runner too

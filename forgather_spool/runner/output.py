@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from forgather_spool.spool.files import FILE_MODE
+from forgather_spool.spool import files
 
 TRY_AGAIN_S = 1.0
 
@@ -37,7 +37,13 @@ class OutputLog:
         self.bytes_lost += len(rest)
 
     def close(self) -> None:
+        """Durable on return, as far as the disk allows: the result that is written next speaks for these bytes."""
         if self._fd >= 0:
+            try:
+                if self.bytes_seen:
+                    files.sync(self._fd)
+            except OSError as error:
+                self._refuse(error)
             os.close(self._fd)
         self._fd = -1
 
@@ -48,8 +54,8 @@ class OutputLog:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             try:
-                self._fd = os.open(self._path, flags, FILE_MODE)
-                os.fchmod(self._fd, FILE_MODE)
+                self._fd = os.open(self._path, flags, files.FILE_MODE)
+                os.fchmod(self._fd, files.FILE_MODE)
             except OSError as error:
                 self._refuse(error)
                 return False

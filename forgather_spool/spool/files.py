@@ -200,6 +200,11 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def sync(fd: int) -> None:
+    """Make the content of an open file durable. Raises OSError."""
+    os.fsync(fd)
+
+
 def names(path: str) -> list[str]:
     """The names in a directory, in no order; none where there is no directory."""
     try:

@@ -40,7 +40,7 @@ def test_a_scope_carries_its_limits_and_a_harmless_description(systemd_host: Tes
         "MemorySwapMax": "0",
         "CPUQuotaPerSecUSec": "1s",
         "RuntimeMaxUSec": "2min 1s",
-        "TimeoutStopUSec": "1s",
+        "TimeoutStopUSec": "1min 1s",
         "Slice": "forgather.slice",
         "CollectMode": "inactive-or-failed",
     }
