@@ -1,0 +1,64 @@
+# `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS ?= dev,http
+WITH ?=
+JOBS ?= 2
+ARGS ?=
+
+PREFIX ?= $(HOME)/.local
+INSTALLED := $(PREFIX)/share/forgather-spool/venv
+COMMAND := $(PREFIX)/bin/forgather
+
+.DELETE_ON_ERROR:
+.PHONY: help install uninstall venv test lint format demo bench docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: ## install for you alone, in a virtual environment of its own (WITH=http,plot adds extras)
+	$(PYTHON) -m venv $(INSTALLED)
+	rm -rf build # setuptools would pack what was removed since
+	$(INSTALLED)/bin/pip install -q --disable-pip-version-check --upgrade -c constraints.txt '.$(if $(WITH),[$(WITH)])'
+	mkdir -p $(dir $(COMMAND))
+	ln -sfn $(INSTALLED)/bin/forgather $(COMMAND)
+	@echo "installed $(INSTALLED), linked as $(COMMAND)"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "not on your PATH yet: export PATH=$(PREFIX)/bin:\$$PATH";; esac
+
+uninstall: ## remove what install made; your jobs and settings stay
+	rm -rf $(INSTALLED) $(COMMAND)
+	rmdir $(dir $(INSTALLED)) 2>/dev/null || true
+
+venv: $(VENV)/.made ## the developers' environment in .venv, made again when its recipe changes
+
+$(VENV)/.made: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+test: venv ## every test that can run here (ARGS='-k words' picks some)
+	@tests/packages
+	$(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
+
+lint: venv ## ruff, its formatter, mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict forgather_spool
+
+format: venv ## let ruff put things in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+demo: venv ## a guided tour, in a spool of its own
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+bench: venv ## measure
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: venv ## generate the reference from the code
+	$(BIN)/python docs/generate.py
+
+clean: ## remove what was built, the environment included
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
