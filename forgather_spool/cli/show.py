@@ -1,18 +1,32 @@
-"""Text from files and other programs, made fit to be shown: nothing in it can move a cursor or turn a line around."""
+"""What may go to a terminal: names and messages made harmless.
+
+A job's name, a path or an argument can hold an escape sequence that clears the
+screen, retitles the window or answers for the user. Everything shown that
+somebody else wrote goes through `shown`.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-
-_UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})  # controls, bidi and zero-width, surrogates, line ends
-
 
 def shown(text: str) -> str:
-    """`text` on one line, with every control character as ``\\x1b`` or ``\\u202e``."""
-    if text.isascii() and text.isprintable():
+    r"""`text` on one line, with what is not printable escaped: ``\n``, ``\x1b``, ``\u202e``, ``\udc80``.
+
+    That is C0, DEL and C1 controls, line and paragraph separators, what turns
+    the writing direction, and halves of surrogate pairs (bytes that are no
+    UTF-8). Harmless text comes back as it is.
+    """
+    if text.isprintable():
         return text
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNSHOWN else c for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
-def _escaped(c: str) -> str:
-    return f"\\x{ord(c):02x}" if ord(c) < 0x100 else f"\\u{ord(c):04x}"
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}

@@ -155,6 +155,11 @@ class Paths:
     def dispatch(self) -> str:
         return f"{self.server}/dispatch.json"
 
+    @property
+    def dispatcher_log(self) -> str:
+        """What a dispatcher says that no systemd keeps for it."""
+        return f"{self.server}/dispatcher.log"
+
     def host(self, host: str) -> str:
         return f"{self.hosts}/{host}.json"
 

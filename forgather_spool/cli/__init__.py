@@ -1,0 +1,120 @@
+"""The command line. Here, and nowhere else, errors become text and an exit code.
+
+    error: <what happened, on one line>
+      fix: <what to do next>
+
+Results go to stdout, everything else to stderr. Exit codes are those of
+`errors.py`, and as shells count: 130 after Ctrl-C, 141 when the reader of our
+output went away (`forgather sched list | head`), which is not worth a word.
+Anything that is not a ForgatherError is our bug: exit 70, the traceback in a
+file, shown as well with ``FORGATHER_DEBUG=1``.
+
+Light: `forgather submit` comes through here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from forgather_spool.cli.show import shown
+from forgather_spool.errors import ForgatherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEBUG_VARIABLE = "FORGATHER_DEBUG"
+OUR_BUG = 70
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def reported(action: Callable[[], int]) -> int:
+    """What `action` returns, as the exit code; whatever it raises is told on stderr and has a code of its own."""
+    try:
+        code = action()
+        sys.stdout.flush()
+        return code
+    except ForgatherError as error:
+        tell(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError as error:
+        if not _output_is_closed():
+            return _our_bug(error)
+        # Python flushes stdout once more when it leaves, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return READER_GONE
+    except Exception as error:
+        return _our_bug(error)
+
+
+def tell(error: ForgatherError) -> None:
+    """The one form of an error on stderr. For loops that go on after one; others raise."""
+    complain(f"error: {shown(str(error))}")
+    if error.hint:
+        complain(f"  fix: {shown(error.hint)}")
+
+
+def warn(message: str) -> None:
+    """One line on stderr about something that does not stop us."""
+    complain(f"warning: {shown(message)}")
+
+
+def complain(line: str) -> None:
+    """A line to stderr; nothing where stderr is closed or gone."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads our stdout or stderr any more: else the broken pipe was another."""
+    import select
+
+    poll = select.poll()
+    for fd in (1, 2):
+        poll.register(fd, 0)
+    return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+
+def _our_bug(error: Exception) -> int:
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    kind = type(error).__name__
+    where = _write_down(f"{shown(' '.join(sys.argv))}\nPython {sys.version}\n\n{text}")
+    complain(
+        f"error: this is a bug in forgather ({kind}: {shown(str(error))[:200]}); the traceback is in {shown(where)}"
+    )
+    complain(f"  fix: please report it with that file; {DEBUG_VARIABLE}=1 shows the traceback here")
+    if os.environ.get(DEBUG_VARIABLE):
+        complain(text)
+    return OUR_BUG
+
+
+def _write_down(text: str) -> str:
+    """Where the report lies: under the home where that can be written, else with the temporary files, else nowhere."""
+    import tempfile
+
+    for folder in (_server_folder(), tempfile.gettempdir()):
+        try:
+            fd, path = tempfile.mkstemp(prefix="crash-", suffix=".txt", dir=folder)
+            with open(fd, "w", errors="backslashreplace") as report:
+                report.write(text)
+            return path
+        except OSError:
+            continue
+    return "no file (nowhere to write)"
+
+
+def _server_folder() -> str | None:
+    from forgather_spool.spool.paths import Paths, default_home
+
+    try:
+        return Paths(default_home()).server
+    except ForgatherError:
+        return None

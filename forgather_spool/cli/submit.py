@@ -1,0 +1,248 @@
+"""`forgather submit`: from what was given to a job in the queue.
+
+Decides nothing about running it. On return the job is on disk for good; the
+dispatcher is then woken, which may fail without harm. Remarks go to stderr.
+
+Light: everything here is paid for by each submit of a script's thousand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from forgather_spool import schema
+from forgather_spool.cli import environment, warn
+from forgather_spool.cli.git_commit import git_commit
+from forgather_spool.cli.submit_options import OPTIONS, Given, Option
+from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
+from forgather_spool.errors import BadDocument, ForgatherError, UsageError
+from forgather_spool.host import user_manager
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import Paths
+from forgather_spool.spool.queue import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def run(given: Given, words: list[str]) -> int:
+    """Submit, or show what would be. `given` and `words` as `submit_options.split` has them.
+
+    Raises:
+        UsageError: a value that cannot be meant; it names the option.
+        SpoolUnsafe, StorageFailed: there is no safe place for it; nothing was submitted.
+    """
+    spec, remarks = _spec(given, words, os.environ)
+    spool = Spool()
+    _refuse_too_many_gpus(spec, spool.paths)
+    if not given.get("quiet"):
+        for remark in remarks:
+            warn(remark)
+    if given.get("dry-run"):
+        sys.stdout.write(dump(spec).decode())
+        return 0
+    job_id = spool.create().submit(spec)
+    _say(given, spec, job_id)
+    _wake(spool.paths, quiet=bool(given.get("quiet")))
+    return 0
+
+
+def _say(given: Given, spec: Document, job_id: str) -> None:
+    """The answer goes out before anybody is woken: the job is safe, whatever comes now."""
+    if given.get("json"):
+        line = dump({"job_id": job_id, **spec}).decode()
+    elif given.get("quiet"):
+        line = f"{job_id}\n"
+    else:
+        line = f"queued: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})\n"
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def _wake(paths: Paths, *, quiet: bool) -> None:
+    from forgather_spool.dispatcher.wake import wake
+
+    try:
+        wake(paths)
+    except ForgatherError as error:
+        if not quiet:
+            warn(f"the job is queued, but no dispatcher could be woken: {error}")
+
+
+def _spec(given: Given, words: list[str], environ: Mapping[str, str]) -> tuple[Document, list[str]]:
+    """The checked spec, and remarks for the user."""
+    document: Document = {"version": schema.VERSION, "argv": words}
+    for option in OPTIONS:
+        if option.field and option.name in given:
+            document[option.field] = _value(option, given[option.name])
+    if "script" in given:
+        _add_script(document, str(given["script"]), words)
+    cwd = _directory(given.get("cwd"))
+    document["cwd"] = cwd
+    env, remarks = _env(given, environ)
+    document["env"] = env
+    commit = git_commit(cwd)
+    if commit is not None:
+        document["git_commit"] = commit
+    _check(document)
+    return document, [*remarks, *_remarks(document, environ)]
+
+
+def _value(option: Option, text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return option.parse(text)
+    except UsageError as error:
+        raise UsageError(f"--{option.name}: {error}", hint=error.hint) from None
+
+
+def _check(document: Document) -> None:
+    """Against the table of specs, in the words of the command line.
+
+    Raises:
+        UsageError: what the table refuses, or a whole that is too large.
+    """
+    if not document["argv"]:
+        raise UsageError("no command given", hint="forgather submit [OPTIONS] -- CMD [ARG]...")
+    try:
+        schema.check(document, schema.SPEC, unknown="refuse")
+        size_bytes = len(dump(document))
+    except BadDocument as error:
+        raise UsageError(f"{_in_words(error.where)}: {error.problem}", hint=error.hint or _HINT) from None
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise UsageError(
+            f"the job is {size_bytes} bytes, more than {MAX_DOCUMENT_BYTES}",
+            hint="put the data into a file and pass its name",
+        )
+
+
+_HINT = "forgather submit --help"
+
+
+def _in_words(where: str) -> str:
+    """``$.gpu_memory_bytes`` is ``--gpu-memory``, ``$.argv[1]`` is the command's argument 1."""
+    field = where.removeprefix("$.").partition(".")[0].partition("[")[0]
+    for option in OPTIONS:
+        if option.field == field:
+            return f"--{option.name}"
+    if field == "argv":
+        return f"argument {where.partition('[')[2].rstrip(']')} of the command"
+    return {"cwd": "the directory", "script": "--script"}.get(field, where)
+
+
+# -- what goes with it ------------------------------------------------------------------------------------------------
+
+
+def _directory(given: object) -> str:
+    """Absolute, links in it kept. Raises UsageError: it is not there."""
+    try:
+        path = os.path.abspath(os.path.expanduser(str(given))) if given is not None else os.getcwd()
+        is_directory = os.path.isdir(path)
+    except FileNotFoundError:
+        raise UsageError("the current directory has been removed", hint="cd to another, or give --cwd DIR") from None
+    if not is_directory:
+        raise UsageError(f"--cwd {given}: no such directory", hint="make it first; the job starts in it")
+    return path
+
+
+def _env(given: Given, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What is chosen from here, then the files, then --env: later ones win."""
+    env, withheld = environment.chosen(environ)
+    explicit: dict[str, str] = {}
+    for path in _texts(given.get("env-file")):
+        explicit |= environment.from_file(path, environ)
+    explicit |= environment.asked(_texts(given.get("env")), environ)
+    remarks = environment.not_recorded([name for name in withheld if name not in explicit], environ)
+    return env | explicit, remarks
+
+
+def _texts(value: object) -> list[str]:
+    return value if isinstance(value, list) else []
+
+
+def _add_script(document: Document, path: str, words: list[str]) -> None:
+    text = _script_text(path)
+    if not text.startswith("#!"):
+        raise UsageError(
+            f"--script {path}: does not begin with #!", hint="make its first line #!/bin/sh, or what runs it"
+        )
+    document["script"] = text
+    document["argv"] = ["script" if path == "-" else os.path.basename(path), *words]
+
+
+def _script_text(path: str) -> str:
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_DOCUMENT_BYTES + 1)
+        return data.decode()
+    except AttributeError:
+        raise UsageError("--script -: stdin is closed") from None
+    except OSError as error:
+        raise UsageError(f"--script {path}: {error.strerror}") from None
+    except ValueError:
+        raise UsageError(f"--script {path}: is not UTF-8 text", hint="submit a program as a command instead") from None
+
+
+# -- what the user should know ----------------------------------------------------------------------------------------
+
+
+def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
+    found = []
+    argv, env = spec["argv"], spec["env"]
+    assert isinstance(argv, list) and isinstance(env, dict)
+    if "script" not in spec and not _is_found(argv[0], env.get("PATH", os.defpath), str(spec["cwd"])):
+        found.append(f"{argv[0]}: no such command yet; the job fails unless it is there when it starts")
+    secret = environment.secret_in(argv)
+    if secret is not None:
+        found.append(
+            f"{secret} looks like a secret: arguments are visible to other users in /proc and stay in the journal; "
+            "--env NAME keeps it in a file only you can read"
+        )
+    if _ends_with_the_login(environ):
+        found.append("jobs die 10 s after your last logout; to let them go on: loginctl enable-linger")
+    return found
+
+
+def _is_found(command: str, search_path: str, cwd: str) -> bool:
+    if "/" in command:
+        return os.access(os.path.join(cwd, command), os.X_OK)
+    return any(os.access(os.path.join(cwd, folder, command), os.X_OK) for folder in search_path.split(":"))
+
+
+def _ends_with_the_login(environ: Mapping[str, str]) -> bool:
+    if environ.get("FORGATHER_HOST_KIND") == "process":
+        return False
+    return user_manager.is_there(environ) and not user_manager.lingers(environ)
+
+
+def _refuse_too_many_gpus(spec: Document, paths: Paths) -> None:
+    """A job that no known host can ever run is refused now. Hosts whose file cannot be read might.
+
+    Raises:
+        UsageError: it says which host has how many.
+    """
+    wanted = spec.get("gpus", 0)
+    if not isinstance(wanted, int) or wanted < 1:
+        return
+    has: dict[str, int] = {}
+    for name in sorted(files.names(paths.hosts)):
+        if not name.endswith(".json"):
+            continue
+        host = name.removesuffix(".json")
+        try:
+            cards = files.read_document(paths.host(host)).get("gpus")
+        except (FileNotFoundError, ForgatherError):
+            return
+        has[host] = len(cards) if isinstance(cards, list) else 0
+    if has and wanted > max(has.values()):
+        counts = ", ".join(f"{host} has {count}" for host, count in has.items())
+        raise UsageError(
+            f"--gpus {wanted}: no known host has that many ({counts})",
+            hint=f"ask for fewer; if a host's cards have changed, remove its file in {paths.hosts} and submit again",
+        )
