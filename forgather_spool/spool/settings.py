@@ -28,6 +28,7 @@ TYPE_CHECKING = False  # as `typing` has it, without its 10 ms
 if TYPE_CHECKING:
     from forgather_spool.gpu import GpuPolicy
 
+_MEND = "mend it by hand, or move it away: then all is as if nothing was ever set"
 LOCK_TIMEOUT_S = 10.0  # an edit takes milliseconds; after this its holder is stopped or the disk hangs
 
 
@@ -89,6 +90,8 @@ def _read(path: str) -> Document:
         return files.read_document(path)
     except FileNotFoundError:
         return {}
+    except BadDocument as error:
+        raise BadDocument(error.where, error.problem, hint=error.hint or _MEND) from None
 
 
 def _checked(path: str, document: Document) -> Document:
@@ -109,9 +112,7 @@ def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except BadDocument as error:
-        raise BadDocument(
-            f"{path}: {error.where}", error.problem, hint=error.hint or f"mend it by hand: {path}"
-        ) from None
+        raise BadDocument(f"{path}: {error.where}", error.problem, hint=error.hint or _MEND) from None
 
 
 @contextmanager
