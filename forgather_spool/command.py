@@ -9,6 +9,7 @@ Light on purpose: a training script imports this.
 
 from __future__ import annotations
 
+from forgather_spool.errors import BadDocument
 from forgather_spool.schema import VERSION, Field
 
 MAX_NAME_CHARACTERS = 64
@@ -22,7 +23,9 @@ class Meaning:
 
     __slots__ = ("evaluates", "help", "name", "saves", "stops")
 
-    def __init__(self, name: str, help: str, *, saves: str = "never", stops: bool = False, evaluates: bool = False) -> None:
+    def __init__(
+        self, name: str, help: str, *, saves: str = "never", stops: bool = False, evaluates: bool = False
+    ) -> None:
         self.name = name
         self.help = help
         self.saves = saves
@@ -35,7 +38,9 @@ COMMANDS: dict[str, Meaning] = {
     for meaning in (
         Meaning("status", "say where it is"),
         Meaning("save_checkpoint", "save a checkpoint now and go on", saves="always", evaluates=True),
-        Meaning("graceful_stop", 'finish this step, save unless the strategy is "no", end', saves="strategy", stops=True),
+        Meaning(
+            "graceful_stop", 'finish this step, save unless the strategy is "no", end', saves="strategy", stops=True
+        ),
         Meaning("save_and_stop", "save a checkpoint, then end", saves="always", stops=True),
         Meaning("abort", "end at once without saving", stops=True),
     )
@@ -87,3 +92,26 @@ STATUS: dict[str, Field] = {
     "metrics": Field("object", {}, help="the latest logged: loss, learning_rate, ..."),
     "updated_at": Field("string", help=_AT_HELP),
 }
+
+
+def flat_status(status: dict[str, object]) -> dict[str, object]:
+    """`STATUS` as the predecessor's clients read it: metrics beside the rest, `timestamp` in Unix seconds.
+
+    A metric cannot take the place of one of the run's own facts. Raises BadDocument for a time that is none.
+    """
+    from datetime import datetime
+
+    metrics, updated_at = status["metrics"], str(status["updated_at"])
+    try:
+        timestamp = datetime.fromisoformat(updated_at).timestamp()
+    except ValueError:
+        raise BadDocument("status.json: $.updated_at", f"{updated_at!r} is not an RFC 3339 time") from None
+    return {
+        **(metrics if isinstance(metrics, dict) else {}),
+        "job_id": status["job_id"],
+        "status": status["status"],
+        "timestamp": timestamp,
+        "global_step": status["global_step"],
+        "epoch": status["epoch"],
+        "max_steps": status["max_steps"],
+    }

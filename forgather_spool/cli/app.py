@@ -21,7 +21,6 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "job": ("job:job", "One job: its state, its output, its end."),
     "control": ("control:control", "Ask a running trainer: where it is, to save, to stop."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
-    "control": ("control:control", "Tell a running trainer: save, stop, change course."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),
     "dispatch": ("dispatch:dispatch", "Run the dispatcher by hand."),
     "units": ("units:units", "Have systemd start the dispatcher when there is work."),

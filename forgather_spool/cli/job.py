@@ -22,6 +22,7 @@ from forgather_spool.spool.follow import ENDED, Follower
 from forgather_spool.spool.look import Job, find, look
 from forgather_spool.spool.queue import Spool
 
+from .job_control import add_to as add_control_verbs
 from .job_document import as_json, job_document
 from .nudge import nudge
 from .reasons import reason_of
@@ -210,6 +211,9 @@ def rerun(jobs: tuple[str, ...], priority: int | None, json_: bool) -> None:
         line = f"queued: {new['job_id']} (priority={new['priority']}, gpus={new['gpus']})"
         click.echo(as_json(new) if json_ else line)
     nudge(spool)
+
+
+add_control_verbs(job)
 
 
 def _spool() -> Spool:

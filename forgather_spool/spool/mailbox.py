@@ -21,6 +21,9 @@ from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import utc_now
 
 ACK = ".ack.json"
+MAX_ID_CHARACTERS = command.MAX_NAME_CHARACTERS + 16  # a longer name is no command: its answer could not be named
+MAX_NUMBERED = 10**9  # a larger number is read but not counted on from, so that no file uses the numbers up
+MAX_REASON_CHARACTERS = 4000
 
 
 def is_mailbox_name(text: str) -> bool:
@@ -58,8 +61,10 @@ class Mailbox:
             "deadline_at": deadline_at,
         }
         self.create()
+        numbers = (_number(known) for known in files.names(self.folder))
+        number = max((known for known in numbers if known < MAX_NUMBERED), default=0)
         while True:
-            number = max((_number(known) for known in files.names(self.folder)), default=0) + 1
+            number += 1
             command_id = f"{number:06d}-{name}"
             try:
                 files.write_once(f"{self.folder}/{command_id}.json", document, self.paths.tmp)
@@ -72,7 +77,8 @@ class Mailbox:
         here = files.names(self.folder)
         answered = {name.removesuffix(ACK) for name in here if name.endswith(ACK)}
         posted = {name.removesuffix(".json") for name in here if name.endswith(".json") and not name.endswith(ACK)}
-        return sorted(command_id for command_id in posted - answered if _number(command_id))
+        waiting = (one for one in posted - answered if _number(one) and len(os.fsencode(one)) <= MAX_ID_CHARACTERS)
+        return sorted(waiting, key=lambda one: (_number(one), one))
 
     def read(self, command_id: str) -> Document:
         """The command, checked. Raises FileNotFoundError, BadDocument, UnreadableFile."""
@@ -89,13 +95,18 @@ class Mailbox:
         reason: str | None = None,
         data: Document | None = None,
     ) -> bool:
-        """Answer a command, once; the first answer stands. False: it was answered already."""
+        """Answer a command, once; the first answer stands. False: it was answered already.
+
+        Raises:
+            BadDocument: `data` cannot be written as JSON; nothing was answered.
+            StorageFailed: the file system refused; try again later.
+        """
         document: Document = {
             "version": schema.VERSION,
             "outcome": outcome,
             "step": step,
             "checkpoint": checkpoint,
-            "reason": reason,
+            "reason": None if reason is None else _sayable(reason),
             "answered_at": utc_now(),
             "answered_by": by,
             "data": data or {},
@@ -116,9 +127,14 @@ class Mailbox:
         except FileNotFoundError:
             return None
 
-    def answer_for_the_dead(self, reason: str, *, by: str) -> list[str]:
-        """Answer every pending command `failed`: its trainer has ended. Call only when that is known."""
-        return [each for each in self.pending() if self.acknowledge(each, "failed", by=by, reason=reason)]
+    def answer_for_the_dead(self, command_ids: list[str], reason: str, *, by: str) -> None:
+        """Answer these `failed`: their trainer is gone.
+
+        List `command_ids` before finding it gone, so that what is posted to a
+        trainer that takes its place is not among them.
+        """
+        for command_id in command_ids:
+            self.acknowledge(command_id, "failed", by=by, reason=reason)
 
     def status(self) -> Document | None:
         """What the trainer last said of itself; None: nothing yet, or unreadable."""
@@ -131,6 +147,11 @@ class Mailbox:
 def _number(name: str) -> int:
     digits = name.partition("-")[0]
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 12 else 0
+
+
+def _sayable(reason: str) -> str:
+    """An exception's text may hold what no document may: NUL, bytes that are no UTF-8, a whole tensor."""
+    return reason[:MAX_REASON_CHARACTERS].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def endpoints(paths: Paths) -> list[str]:

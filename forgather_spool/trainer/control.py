@@ -15,6 +15,7 @@ import atexit
 import os
 import sys
 import time
+from math import isfinite
 
 from forgather_spool.command import COMMANDS
 from forgather_spool.trainer import ranks
@@ -23,10 +24,10 @@ from forgather_spool.trainer.warn import warn_once
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
     from typing import Any
 
     from forgather_spool.trainer.listener import Listener
+    from forgather_spool.trainer.signals import Sigterm
 
     Handler = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -84,9 +85,7 @@ class TrainerControl:
         able = self._join_ranks()
         if able and self.rank == 0:
             self._listen(home, output_dir, logging_dir, (enable_http, host, port))
-        _dump_stacks_on_usr1()
-        if on_sigterm is not None:
-            self._handle_sigterm(on_sigterm)
+        self._sigterm = _take_signals(None if on_sigterm is None else lambda: self._on_sigterm(on_sigterm))
         atexit.register(self._end_unclosed)
 
     def __enter__(self) -> TrainerControl:
@@ -127,7 +126,7 @@ class TrainerControl:
             self.max_steps = max_steps
         for numbers in (metrics, more):
             if numbers:
-                self.metrics = self.metrics | {name: float(value) for name, value in numbers.items()}
+                self.metrics = self.metrics | _floats(numbers)
 
     def saved(self, path: str | None = None) -> None:
         """The checkpoint asked for is on disk, at `path`. Answers whoever asked."""
@@ -149,6 +148,8 @@ class TrainerControl:
         if self._closed:
             return
         self._closed = True
+        if self._sigterm is not None:
+            self._sigterm.leave()
         self._settle_unsaved()
         self._agreement.close()
         if self._listener is not None:
@@ -166,15 +167,15 @@ class TrainerControl:
         return command in COMMANDS or command in self._handlers
 
     def status(self) -> dict[str, Any]:
-        """Where the run is, as ``status.json`` holds it."""
+        """Where the run is, as ``status.json`` holds it; JSON has no NaN, so that is "nan", which `float` reads."""
         return {
             "version": 1,
             "job_id": self.job_id,
             "status": "ended" if self._closed else "stopping" if self.should_stop else "training",
-            "global_step": self.step if self.step >= 0 else None,
+            "global_step": int(self.step) if self.step >= 0 else None,
             "max_steps": self.max_steps,
             "epoch": self.epoch,
-            "metrics": self.metrics,
+            "metrics": {name: value if isfinite(value) else str(value) for name, value in self.metrics.items()},
         }
 
     # -- the boundary -----------------------------------------------------------------------------------------------
@@ -193,20 +194,29 @@ class TrainerControl:
 
     def _carry_out(self, command: dict[str, Any], step: int) -> None:
         name = command["command"]
+        if self.world_size == 1 and _is_late(command):  # several ranks' clocks differ: rank 0 alone looks, earlier
+            self._answer(command, "refused", step=step, reason="it came too late: its deadline passed during this step")
+            return
         if name in self._handlers:
             self._handle(command, step)
             return
-        meaning = COMMANDS[name]
+        meaning = COMMANDS.get(name)
+        if meaning is None:
+            warn_once(f"there is no command {name!r}")  # of `on_sigterm`; those of the mailbox are looked at there
+            return
         saves = meaning.saves == "always" or (meaning.saves == "strategy" and self.save_on_stop)
         if name == "abort":
             self.should_abort = True
             self.should_save = self.should_evaluate = False
+            self._answer_saves("refused", reason="the run was aborted")
         self.should_save = (self.should_save or saves) and not self.should_abort
         self.should_evaluate = (self.should_evaluate or meaning.evaluates) and not self.should_abort
         self.should_stop = self.should_stop or meaning.stops
         self._raised = self._raised or saves or meaning.stops
         if saves and self.should_save:
             self._unsaved.append(command)
+        elif saves:
+            self._answer(command, "refused", step=step, reason="the run was aborted")
         else:
             self._answer(command, "done", step=step, data=self.status() if name == "status" else None)
 
@@ -216,7 +226,8 @@ class TrainerControl:
         except Exception as error:  # a user's handler must not end a user's run
             self._answer(command, "failed", step=step, reason=f"{type(error).__name__}: {error}")
         else:
-            self._answer(command, "done", step=step, data=data)
+            plain = data if data is None or isinstance(data, dict) else {"value": data}
+            self._answer(command, "done", step=step, data=plain)
 
     def _settle_unsaved(self) -> None:
         """Asked to save, and the loop went on without a word: that is an answer too."""
@@ -230,7 +241,7 @@ class TrainerControl:
 
     def _answer(self, command: dict[str, Any], outcome: str, **facts: Any) -> None:
         if self._listener is not None and command.get("id"):
-            self._listener.answer(command["id"], outcome, facts)
+            self._listener.answer(command["id"], outcome, facts | {"step": int(facts.get("step", self.step))})
 
     def _clear(self) -> None:
         self.should_save = False
@@ -270,30 +281,33 @@ class TrainerControl:
         except Exception as error:  # an unwritable home, a bad job id, no threads left: train without
             warn_once(f"no trainer control: {error}")
 
-    def _handle_sigterm(self, command: str) -> None:
-        import signal
+    def _on_sigterm(self, command: str) -> None:
+        if self.rank == 0:  # every rank gets the signal; one proposes
+            self._agreement.propose([{"id": "", "command": command, "args": {}}])
 
-        def on_term(signum: int, frame: FrameType | None) -> None:
-            if self.rank == 0:  # every rank gets the signal; one proposes
-                self._agreement.propose([{"id": "", "command": command, "args": {}}])
 
+def _floats(numbers: Mapping[str, Any]) -> dict[str, float]:
+    """What is no number is left out: a run does not end for a metric."""
+    floats = {}
+    for name, value in numbers.items():
         try:
-            signal.signal(signal.SIGTERM, on_term)
-        except ValueError:  # not the main thread
-            warn_once("SIGTERM is not turned into a command: TrainerControl was not made in the main thread")
+            floats[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several elements
+            warn_once(f"the metric {name!r} is no number")
+    return floats
+
+
+def _is_late(command: dict[str, Any]) -> bool:
+    late_at_unix_s = command.get("late_at_unix_s")
+    return late_at_unix_s is not None and late_at_unix_s < time.time()
+
+
+def _take_signals(on_sigterm: Callable[[], None] | None) -> Sigterm | None:
+    from forgather_spool.trainer.signals import Sigterm, dump_stacks_on_usr1
+
+    dump_stacks_on_usr1()
+    return None if on_sigterm is None else Sigterm(on_sigterm)
 
 
 def _own_job_id() -> str:
     return f"job_{int(time.time())}_{os.uname().nodename.partition('.')[0]}_{os.getpid()}"
-
-
-def _dump_stacks_on_usr1() -> None:
-    """SIGUSR1 prints every thread's stack, unless the program uses the signal itself."""
-    import faulthandler
-    import signal
-
-    try:
-        if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-            faulthandler.register(signal.SIGUSR1, all_threads=True)
-    except (ValueError, RuntimeError, AttributeError):
-        return  # no stderr to print to

@@ -2,7 +2,8 @@
 
 It writes jobs/<job_id>/{endpoint.json, auth_token, status.json} and removes
 the first two at a clean end. Garbage in the mailbox is answered `refused` and
-left there. The training loop never waits for anything here.
+left there. The training loop never waits for anything here. A run of the same
+id that died before us has its commands answered when we start.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import time
 from collections import deque
 
 from forgather_spool import schema
-from forgather_spool.errors import BadDocument, ForgatherError, UnreadableFile
+from forgather_spool.errors import BadDocument, Busy, ForgatherError, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.spool import files
-from forgather_spool.spool.mailbox import Mailbox
+from forgather_spool.spool.mailbox import Mailbox, read_endpoint
 from forgather_spool.spool.paths import Paths, default_home
 from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.watch import CREATED, Watch
 from forgather_spool.trainer.warn import warn_once
+from forgather_spool.trainers import look_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Listener:
         Spool(self._paths.home).create()
         self._mailbox = Mailbox(self._paths, control.job_id)
         self._mailbox.create()
+        self._require_free_id()
         self._answers: deque[tuple[str, str, dict[str, Any]]] = deque()
         self._in_hand: set[str] = set()
         self._told: object = None
@@ -63,7 +66,11 @@ class Listener:
         self._owner_pid = os.getpid()
         self.token = self._write_token()
         self._http = self._start_http(*http)
-        self._write_endpoint(http[1], output_dir, logging_dir)
+        try:
+            self._endpoint = self._write_endpoint(http[1], output_dir, logging_dir)
+        except BaseException:
+            self._close_http()
+            raise
         self._thread = threading.Thread(target=self._run, name="forgather-control", daemon=True)
         self._thread.start()
 
@@ -79,17 +86,15 @@ class Listener:
         self._leaving.set()
         self._poke()
         self._thread.join(timeout=10.0)
-        if self._http is not None:
-            self._http.close()
         try:
             self._write_answers()
             for command_id in self._mailbox.pending():
                 self._mailbox.acknowledge(command_id, "refused", by=self._name(), reason=reason)
             self._write_status()
-            for name in ("endpoint.json", "auth_token"):
-                files.discard(f"{self._paths.job(self._control.job_id)}/{name}")
+            self._remove_endpoint()
         except (ForgatherError, OSError) as error:
             warn_once(f"trainer control did not end cleanly: {error}")
+        self._close_http()  # after the answers: who waits there takes its own along
         self._watch.close()
 
     # -- the thread -------------------------------------------------------------------------------------------------
@@ -102,12 +107,12 @@ class Listener:
         while not self._leaving.is_set():
             try:
                 heard = bool(self._watch.read())
-                self._write_answers()
                 if heard or time.monotonic() >= look_at:
                     self._take_commands()
                     look_at = time.monotonic() + LOOK_S
+                self._write_answers()
                 self._write_status()
-            except (ForgatherError, OSError) as error:
+            except Exception as error:  # a thread that ended would leave every later command without an answer
                 warn_once(f"trainer control has trouble: {error}")
             poll.poll(STATUS_S * 1000)
             self._drain()
@@ -128,28 +133,45 @@ class Listener:
         """The command to propose; None: it was refused, and answered so."""
         try:
             command: dict[str, Any] = self._mailbox.read(command_id)
+            late_at_unix_s = _unix_s(command["deadline_at"])
         except FileNotFoundError:
             return None
         except (BadDocument, UnreadableFile) as error:
             self._refuse(command_id, f"the command cannot be read: {error}")
             return None
-        name, deadline_at = command["command"], command["deadline_at"]
+        name = command["command"]
         if not self._control.knows(name):
             self._refuse(command_id, f"this trainer does not know the command {name!r}")
-        elif isinstance(deadline_at, str) and deadline_at < utc_now():
-            self._refuse(command_id, f"it came too late: its deadline was {deadline_at}")
+        elif late_at_unix_s is not None and late_at_unix_s < time.time():
+            self._refuse(command_id, f"it came too late: its deadline was {command['deadline_at']}")
         else:
-            return {"id": command_id, "command": name, "args": command["args"]}
+            return {"id": command_id, "command": name, "args": command["args"], "late_at_unix_s": late_at_unix_s}
         return None
 
     def _refuse(self, command_id: str, reason: str) -> None:
-        self._mailbox.acknowledge(command_id, "refused", by=self._name(), reason=reason)
+        self._answers.append((command_id, "refused", {"reason": reason}))
 
     def _write_answers(self) -> None:
-        while self._answers:
+        """Each once; what a full disk refuses stays to be tried again, and keeps no other back."""
+        trouble = None
+        for _ in range(len(self._answers)):
             command_id, outcome, facts = self._answers[0]
+            try:
+                self._write_answer(command_id, outcome, facts)
+            except (ForgatherError, OSError) as error:
+                trouble = error
+                self._answers.rotate(-1)
+            else:
+                self._answers.popleft()
+        if trouble is not None:
+            raise trouble
+
+    def _write_answer(self, command_id: str, outcome: str, facts: dict[str, Any]) -> None:
+        try:
             self._mailbox.acknowledge(command_id, outcome, by=self._name(), **facts)
-            self._answers.popleft()  # only now: a full disk is tried again
+        except BadDocument as error:
+            facts = facts | {"data": None, "reason": f"it was {outcome}, but what it returned is no JSON: {error}"}
+            self._mailbox.acknowledge(command_id, "failed", by=self._name(), **facts)
 
     def _write_status(self) -> None:
         status = self._control.status()
@@ -173,7 +195,29 @@ class Listener:
     def _name(self) -> str:
         return f"trainer {os.getpid()} on {proc.host_name()}"
 
+    def _remove_endpoint(self) -> None:
+        """Ours only: a later run of this id may have written its own."""
+        try:
+            if read_endpoint(self._paths, self._control.job_id) != self._endpoint:
+                return
+        except FileNotFoundError:
+            return
+        for name in ("endpoint.json", "auth_token"):
+            files.discard(f"{self._paths.job(self._control.job_id)}/{name}")
+
+    def _close_http(self) -> None:
+        if self._http is not None:
+            self._http.close()
+
     # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _require_free_id(self) -> None:
+        try:
+            other = look_after(self._mailbox)
+        except (FileNotFoundError, BadDocument, UnreadableFile):
+            return
+        if other.alive and other.pid != os.getpid():
+            raise Busy(f"the job id {other.job_id} is taken by a running trainer, pid {other.pid}")
 
     def _write_token(self) -> str:
         token = secrets.token_hex(32)
@@ -188,15 +232,16 @@ class Listener:
         try:
             from forgather_spool.endpoint.server import EndpointServer
 
-            return EndpointServer(self._paths, self._control.job_id, self.token, host=host, port=port)
+            knows = self._control.knows
+            return EndpointServer(self._paths, self._control.job_id, self.token, host=host, port=port, knows=knows)
         except ImportError as error:
             if enabled:
                 warn_once(f"no HTTP endpoint ({error}); commands by file work: pip install 'forgather-spool[http]'")
-        except (ForgatherError, OSError) as error:
+        except Exception as error:
             warn_once(f"no HTTP endpoint: {error}; commands by file work")
         return None
 
-    def _write_endpoint(self, host: str, output_dir: str | None, logging_dir: str | None) -> None:
+    def _write_endpoint(self, host: str, output_dir: str | None, logging_dir: str | None) -> dict[str, Any]:
         pid = os.getpid()
         document: dict[str, Any] = {
             "version": schema.VERSION,
@@ -212,3 +257,13 @@ class Listener:
             "logging_dir": None if logging_dir is None else os.path.abspath(logging_dir),
         }
         files.replace(f"{self._paths.job(self._control.job_id)}/endpoint.json", document, self._paths.tmp)
+        return document
+
+
+def _unix_s(at: str | None) -> float | None:
+    """Raises BadDocument."""
+    if at is None:
+        return None
+    from forgather_spool.job import parse_at
+
+    return parse_at(at, "$.deadline_at").timestamp()

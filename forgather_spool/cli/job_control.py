@@ -1,0 +1,26 @@
+"""The verbs of `forgather control` on queued jobs: `forgather job save|stop|save-stop|abort JOB`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from forgather_spool.spool.look import find
+from forgather_spool.spool.queue import Spool
+
+from .asking import VERBS, ask, options
+
+
+def add_to(group: click.Group) -> None:
+    """Give `group` a command for each verb."""
+    for verb in VERBS:
+        _add(group, verb)
+
+
+def _add(group: click.Group, verb: str) -> None:
+    @group.command(verb, help=VERBS[verb].help)
+    @click.argument("job", metavar="JOB")
+    @options(verb)
+    def command(job: str, **how: Any) -> None:
+        ask(find(Spool(), job), verb, **how)

@@ -1,0 +1,1 @@
+"""A trainer's HTTP endpoint: the mailbox, spoken to over loopback with a token."""
