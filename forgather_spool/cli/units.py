@@ -12,10 +12,9 @@ import sys
 
 import click
 
-from forgather_spool.cli import unit_files
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import Missing, UsageError
-from forgather_spool.host import user_manager
+from forgather_spool.host import unit_files, user_manager
 from forgather_spool.spool.queue import Spool
 
 ANSWER_TIMEOUT_S = 30.0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from importlib import resources
+import sys
 
 from forgather_spool.doctor.finding import Subject, Verdict, note, ok, some, warn
-from forgather_spool.host import journal, proc, user_manager
+from forgather_spool.host import journal, proc, unit_files, user_manager
 from forgather_spool.host.manager import ConnectionLost, ManagerConnection
 
 WANTED_CONTROLLERS = ("cpu", "memory", "pids")
@@ -92,45 +92,19 @@ def check_limits(subject: Subject) -> Verdict:
 def check_units(subject: Subject) -> Verdict:
     if subject.no_manager is not None:
         return ok(NOT_NEEDED)
-    shipped = _shipped_units()
-    if not shipped:
-        return note(
-            "this installation brings no unit files; `submit` starts the dispatcher itself", "reinstall forgather"
-        )
-    folder = _unit_folder(subject)
-    missing = [name for name in shipped if not os.path.exists(f"{folder}/{name}")]
+    if subject.spool.paths.home != os.path.expanduser("~/.config/forgather"):
+        return ok("not for this home: they serve ~/.config/forgather; `submit` starts the dispatcher itself")
+    states = {name: unit_files.state_of(name, text) for name, text in unit_files.rendered(sys.executable).items()}
+    missing = [name for name, state in states.items() if state == "missing"]
+    changed = [name for name, state in states.items() if state == "changed"]
     if missing:
         return note(
             f"not installed: {some(missing)}; `submit` starts the dispatcher itself, dropped files wait for it",
             "forgather units install",
         )
-    stale = [name for name, text in shipped.items() if not _says_the_same(f"{folder}/{name}", text)]
-    if stale:
-        return warn(f"from another version of forgather: {some(stale)}", "forgather units install")
-    return ok(f"{len(shipped)} installed in {folder}")
-
-
-def _shipped_units() -> dict[str, str]:
-    try:
-        files = list(resources.files("forgather_spool").joinpath("units").iterdir())
-    except OSError:
-        return {}
-    return {file.name: file.read_text() for file in files if file.name.startswith("forgather")}
-
-
-def _unit_folder(subject: Subject) -> str:
-    config = subject.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return f"{config}/systemd/user"
-
-
-def _says_the_same(path: str, text: str) -> bool:
-    """Apart from the lines that installing fills in: where the program is."""
-    with open(path) as file:
-        return _without_programs(file.read()) == _without_programs(text)
-
-
-def _without_programs(unit: str) -> list[str]:
-    return [line for line in unit.splitlines() if not line.startswith(("Exec", "Environment=", "#"))]
+    if changed:
+        return warn(f"of another version of forgather, or edited: {some(changed)}", "forgather units install")
+    return ok(f"{len(states)} installed in {unit_files.folder()}")
 
 
 def check_journal(subject: Subject) -> Verdict:
