@@ -84,7 +84,7 @@ def field_schema(field: schema.Field) -> dict[str, object]:
 
 
 def cli_page() -> str:
-    parts = ["# The command line\n", "Generated from `--help` by `make docs`; `make test` checks that it is up to date.\n"]
+    parts = ["# The command line\n", "Generated from `--help` by `make docs`; a test checks that it is up to date.\n"]
     for path, each in commands(app.app, ["forgather"]):
         context = click.Context(each, info_name=" ".join(path), terminal_width=WIDTH, max_content_width=WIDTH)
         heading = "#" * min(len(path) + 1, 4)

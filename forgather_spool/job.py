@@ -189,7 +189,8 @@ def outcome_from_document(document: Mapping[str, Any]) -> Outcome:
         return OutOfMemory()
     if full[needed] is None:
         raise BadDocument(f"$.outcome.{needed}", f"is required when kind is {kind}")
-    return _OUTCOMES[kind](full[needed])
+    outcome: Outcome = _OUTCOMES[kind](full[needed])
+    return outcome
 
 
 def outcome_as_document(outcome: Outcome) -> Document:

@@ -169,21 +169,22 @@ class Dispatcher:
             self.decision = None
             return
         knew = self.waitlist.wants_cards
-        self._ask_policy()
+        decision = self._ask_policy()
         if self.waitlist.wants_cards and not knew:
-            self._ask_policy()  # the first job that wants a card was only now read
-        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if self.decision.starts else {}
-        for start in self.decision.starts:
+            decision = self._ask_policy()  # the first job that wants a card was only now read
+        self.decision = decision
+        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if decision.starts else {}
+        for start in decision.starts:
             self._launch((priorities[start.job_id], start.job_id), start)
 
-    def _ask_policy(self) -> None:
+    def _ask_policy(self) -> policy.Decision:
         if self.waitlist.wants_cards:
             self._read_cards()
         else:
             nvml.close()  # an open NVML keeps the driver from being unloaded and cards from being reset
         now = time.monotonic()
         due = self.waitlist.candidates(skip=lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now)
-        self.decision = policy.decide(due, self.view())
+        return policy.decide(due, self.view())
 
     def _launch(self, entry: Entry, start: policy.Start) -> None:
         self.waitlist.remove(entry)

@@ -132,7 +132,7 @@ def test_two_bad_files_of_one_name_are_both_kept(spool):
 
 def test_strange_names_in_the_queue_are_set_aside(spool):
     """Names no shell user expects, and bytes that are no text."""
-    for name in [b"x.json", b"\xff\xfe.json", b"a\nb.p0.json", "q_1738012412345_a1b2c3d4.p00.json".encode()]:
+    for name in [b"x.json", b"\xff\xfe.json", b"a\nb.p0.json", b"q_1738012412345_a1b2c3d4.p00.json"]:
         with open(os.path.join(os.fsencode(spool.paths.queue), name), "wb") as file:
             file.write(b"{}")
 

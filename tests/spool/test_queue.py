@@ -122,7 +122,7 @@ def test_nobody_else_can_read_or_write_whatever_the_umask(tmp_path, umask):
     finally:
         os.umask(before)
 
-    for folder, folders, names in os.walk(tmp_path / "deep"):
+    for folder, _, names in os.walk(tmp_path / "deep"):
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700, folder
         for name in names:
             assert stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) == 0o600, name

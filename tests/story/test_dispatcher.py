@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -163,7 +164,8 @@ def test_pause_outlives_the_dispatcher_and_resume_wakes_it(world: World):
 def test_a_dropped_file_runs_and_a_poisoned_one_does_not_hold_it_up(world: World):
     world.dispatch(FORGATHER_IDLE_S="30")
     wait_until(lambda: "awake" in world.said())
-    for name, text in (("bad", '{"argv": "no list"}'), ("good", '{"argv": ["touch", "%s/ran"]}' % world.folder)):
+    good = json.dumps({"argv": ["touch", f"{world.folder}/ran"]})
+    for name, text in (("bad", '{"argv": "no list"}'), ("good", good)):
         partial = Path(world.spool.paths.incoming, f".{name}")
         partial.write_text(text)
         partial.rename(partial.with_name(f"{name}.json"))

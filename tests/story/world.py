@@ -23,7 +23,7 @@ class World:
 
     def __init__(self, tmp_path: Path) -> None:
         self.folder = tmp_path / "work"
-        self.folder.mkdir()
+        self.folder.mkdir(parents=True)
         self.spool = Spool(str(tmp_path / "home")).create()
         self.env = {
             "PATH": os.environ["PATH"],
@@ -43,8 +43,7 @@ class World:
 
     def dispatch(self, **env: str) -> subprocess.Popen[str]:
         """Start a dispatcher; what it says goes to dispatcher-<n>.log in the folder."""
-        log = open(self.folder / f"dispatcher-{len(self.dispatchers)}.log", "w")
-        with log:
+        with open(self.folder / f"dispatcher-{len(self.dispatchers)}.log", "w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "forgather_spool.dispatcher"],
                 env=self.env | env,
