@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.spool.mailbox import ACK, Mailbox
+from forgather_spool.spool.paths import Paths
 from tests.training import Training
 from tests.waiting import wait_until
 
@@ -498,3 +499,28 @@ def test_the_mailbox_is_made_by_whoever_comes_first(train: Train, home: Path) ->
 
     assert training.answer(command_id)["outcome"] == "done"
     assert sorted(os.listdir(mailbox.folder)) == [f"{command_id}{ACK}", f"{command_id}.json"]
+
+
+def test_an_answer_a_full_disk_refuses_is_given_when_there_is_room(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forgather_spool.errors import StorageFailed
+    from forgather_spool.trainer import TrainerControl
+
+    refusals = []
+    acknowledge = Mailbox.acknowledge
+
+    def full_at_first(mailbox: Mailbox, command_id: str, *args: object, **facts: object) -> bool:
+        if command_id == "000001-dance" and len(refusals) < 2:
+            refusals.append(command_id)
+            raise StorageFailed("cannot write: No space left on device")
+        return acknowledge(mailbox, command_id, *args, **facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Mailbox, "acknowledge", full_at_first)
+
+    with TrainerControl("run", home=str(home)):
+        mailbox = Mailbox(Paths(str(home)), "run")
+        ids = [mailbox.post("dance", by="a test"), mailbox.post("sing", by="a test")]
+
+        for command_id in ids:
+            wait_until(lambda: mailbox.acknowledgement(command_id), what=f"the answer to {command_id}")  # noqa: B023
+
+    assert len(refusals) == 2
