@@ -11,6 +11,7 @@ no such fact:
     outcome {kind, ...}, exit_status            as in result.json, and what a shell would show for it
     cpu_s, peak_memory_bytes, output_bytes, steps [{at, did}]
     output_path
+    training                                    its trainer's status.json: global_step, max_steps, epoch, metrics ...
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from forgather_spool.document import Document
 from forgather_spool.job import JobSpec, exit_status_of, format_at, outcome_as_document
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job
+from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.paths import Paths, is_job_id, submitted_unix_s
 
 from .spans import from_unix
@@ -56,7 +58,13 @@ def job_document(paths: Paths, job: Job, reason: PendingReason | None = None) ->
         **{key: result and result.document.get(key) for key in ("cpu_s", "peak_memory_bytes", "output_bytes")},
         "steps": (result.document.get("steps") if result else None) or [],
         "output_path": paths.output(job.job_id) if is_job_id(job.job_id) else None,
+        "training": training_status(paths, job.job_id),
     }
+
+
+def training_status(paths: Paths, job_id: str) -> Document | None:
+    """What the job's trainer last said of itself; None: it has none, or it is a rejected file."""
+    return Mailbox(paths, job_id).status() if is_job_id(job_id) else None
 
 
 def command_line(spec: JobSpec) -> str:

@@ -14,7 +14,7 @@ from forgather_spool.spool import files
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.paths import Paths
 
-from .job_document import command_line, submitted_at
+from .job_document import command_line, submitted_at, training_status
 from .show import shown
 from .spans import ago, local, span
 
@@ -24,7 +24,13 @@ MASK = "***"
 
 def facts(paths: Paths, job: Job, reason: PendingReason | None) -> list[str]:
     """``key: value`` lines; a fact that does not exist has none."""
-    found = [*_what(job), *_where_and_when(job, reason), *_how_it_went(paths, job), *_where_to_look(paths, job)]
+    found = [
+        *_what(job),
+        *_where_and_when(job, reason),
+        ("training", _training(paths, job)),
+        *_how_it_went(paths, job),
+        *_where_to_look(paths, job),
+    ]
     return [f"{key + ':':<13}{shown(str(value))}" for key, value in found if value is not None]
 
 
@@ -56,6 +62,19 @@ def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, o
         ("started", _when(job.started_at)),
         ("ended", _when(result.ended_at if result else None)),
     ]
+
+
+def _training(paths: Paths, job: Job) -> str | None:
+    """Where its trainer says it is, e.g. "step 131 of 4000, epoch 0.3, loss 3.21 (1s ago)"; None: it has none."""
+    status = training_status(paths, job.job_id)
+    if status is None or status["global_step"] is None:
+        return None
+    of = f" of {status['max_steps']}" if status["max_steps"] else ""
+    numbers = {"epoch": status["epoch"], **(status["metrics"] if isinstance(status["metrics"], dict) else {})}
+    words = [f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, (int, float))]
+    told_at = parse_at(str(status["updated_at"]))
+    told = ", ".join([f"step {status['global_step']}{of}", *words])
+    return f"{told} ({ago(told_at, datetime.now(UTC))})"
 
 
 def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:

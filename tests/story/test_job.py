@@ -417,3 +417,15 @@ def test_rerun_with_another_priority(spool: Spool) -> None:
 
     assert printed("rerun", "--priority", "9", entry[1]).rstrip().endswith("(priority=9, gpus=0)")
     assert run("rerun", "--priority", "99999999999", entry[1]).exit_code == 2
+
+
+def test_status_of_a_job_that_trains_says_how_far_it_is(spool: Spool) -> None:
+    entry = builders.running(spool)
+    status = {
+        "version": 1, "job_id": entry[1], "status": "training", "global_step": 131, "max_steps": 4000, "epoch": 0.25,
+        "metrics": {"loss": 3.21, "note": "nan"}, "updated_at": "2026-01-01T00:00:00.000000Z",
+    }  # fmt: skip
+    builders.spool_file(f"{spool.paths.job(entry[1])}/status.json", status)
+
+    assert "training:    step 131 of 4000, epoch 0.25, loss 3.21 (" in printed("status", entry[1])
+    assert json.loads(printed("status", "--json", entry[1]))["training"]["global_step"] == 131
