@@ -174,7 +174,9 @@ SPEC: dict[str, Field] = {
     "env": Field("string_map", {}, help="variables set for the job, over the host's own few"),
     "name": Field("string", None, maximum=200, help="for people; need not be unique"),
     "gpus": Field("integer", 0, minimum=0, maximum=1024, help="how many cards; 0 runs without any"),
-    "gpu_memory_bytes": Field("integer", None, minimum=1, maximum=MAX_SAFE_INTEGER, help="free memory each card must have"),
+    "gpu_memory_bytes": Field(
+        "integer", None, minimum=1, maximum=MAX_SAFE_INTEGER, help="free memory each card must have"
+    ),
     "priority": Field("integer", 0, minimum=-PRIORITY_LIMIT, maximum=PRIORITY_LIMIT, help="higher starts first"),
     "time_limit_s": Field("number", None, minimum=0.001, maximum=10 * 365 * 86400, help="stopped after this long"),
     "memory_bytes": Field("integer", None, minimum=1 << 20, maximum=MAX_SAFE_INTEGER, help="at most this much memory"),

@@ -1,0 +1,173 @@
+"""Why a waiting job waits, as values and as sentences.
+
+Each pending reason carries the numbers it rests on, a `text` for people and a
+`code` for programs. Codes are a promise to scripts: add one only when someone
+needs to act differently. `policy.py` finds the reason; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from forgather_spool.job import GpuRef
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps one job from one card, e.g. `text` "card 2: disabled".
+
+    `code` is one of problem, excluded, disabled, job, foreign_process, memory, min_priority.
+    """
+
+    gpu_index: int
+    code: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        return f"card {self.gpu_index}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartsNext:
+    """Nothing is in its way: the next pass starts it, on these cards."""
+
+    gpus: tuple[GpuRef, ...]
+    code: ClassVar[str] = "starts_next"
+
+    @property
+    def text(self) -> str:
+        if not self.gpus:
+            return "starts at the next pass"
+        indexes = ", ".join(str(ref.index) for ref in self.gpus)
+        return f"starts at the next pass, on {'card' if len(self.gpus) == 1 else 'cards'} {indexes}"
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The owner paused the queue; it waits like all others."""
+
+    code: ClassVar[str] = "paused"
+
+    @property
+    def text(self) -> str:
+        return "the queue is paused, so nothing starts"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsMoreCards:
+    """It would wait for ever. `host_has` counts neither excluded nor broken cards."""
+
+    asked: int
+    host_has: int
+    code: ClassVar[str] = "no_such_host_capacity"
+
+    @property
+    def text(self) -> str:
+        return f"needs more than this host has: {_cards(self.asked)} asked, {self.host_has} usable"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsMoreMemory:
+    """It would wait for ever: too few cards are that large, even when empty.
+
+    `largest_bytes` is the most that `asked` cards of this host have each.
+    """
+
+    asked: int
+    asked_bytes: int
+    largest_bytes: int
+    code: ClassVar[str] = "no_such_host_capacity"
+
+    @property
+    def text(self) -> str:
+        asked = f"{_cards(self.asked)} with {gib_up(self.asked_bytes)}{' each' if self.asked > 1 else ''} asked"
+        return f"needs more than this host has: {asked}, the largest {_have(self.asked)} {gib_down(self.largest_bytes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CardsBusy:
+    """Too few cards are free for it now. `details` names what keeps it from each of the others."""
+
+    asked: int
+    eligible_free: int
+    details: tuple[Obstacle, ...]
+    code: ClassVar[str] = "resources"
+
+    @property
+    def text(self) -> str:
+        return f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}"
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityTooLow:
+    """Enough cards are free, but their owner keeps them for `needed` and above: raise it, or wait."""
+
+    asked: int
+    priority: int
+    needed: int
+    eligible_free: int
+    details: tuple[Obstacle, ...]
+    code: ClassVar[str] = "priority"
+
+    @property
+    def text(self) -> str:
+        return (
+            f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))} at priority "
+            f"{self.priority}; enough would be at {self.needed}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NoCardLimit:
+    """It needs no card, and as many such jobs run as may."""
+
+    limit: int
+    code: ClassVar[str] = "no_gpu_limit"
+
+    @property
+    def text(self) -> str:
+        return f"as many jobs without a card run as may at once ({self.limit})"
+
+
+@dataclass(frozen=True, slots=True)
+class NoNvml:
+    """It asks for cards, and none can be given: NVML or the owner's policy cannot be read, as `problem` says."""
+
+    problem: str
+    code: ClassVar[str] = "no_nvml"
+
+    @property
+    def text(self) -> str:
+        return f"no card can be given: {self.problem}"
+
+
+PendingReason = (
+    StartsNext | Paused | NeedsMoreCards | NeedsMoreMemory | CardsBusy | PriorityTooLow | NoCardLimit | NoNvml
+)
+
+
+def gib_down(size_bytes: int) -> str:
+    """What there is, to a tenth of a GiB rounded down: never says more than there is."""
+    return f"{math.floor(size_bytes * 10 / _GIB) / 10:.1f} GiB"
+
+
+def gib_up(size_bytes: int) -> str:
+    """What is asked, rounded up: "10.0 GiB free, 10.0 GiB asked" would explain nothing."""
+    return f"{math.ceil(size_bytes * 10 / _GIB) / 10:.1f} GiB"
+
+
+def _cards(count: int) -> str:
+    return "1 card" if count == 1 else f"{count} cards"
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else f"{count} have"
+
+
+def _of_them(free: int, others: int) -> str:
+    return f"{free or 'none'} of {free + others} {'is' if free <= 1 else 'are'} free for it"
