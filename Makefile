@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev,http
+EXTRAS ?= dev,http,train,lightning,plot
 WITH ?=
 JOBS ?= 2
 ARGS ?=

@@ -31,7 +31,6 @@ THIRD_PARTY = {
     "rich": {"cli"},
     "jeepney": {"host"},
     "pynvml": {"host"},
-    "psutil": {"cli", "doctor", "host"},
     "filelock": {"spool"},
     "aiohttp": {"endpoint"},
     "yaml": {"training"},
