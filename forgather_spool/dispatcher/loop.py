@@ -119,15 +119,26 @@ class Dispatcher:
     # -- parts of a pass --------------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        """Take note of names that came and went in queue/; anything unclear means looking again."""
+        """Take note of names that came and went; anything unclear means looking again."""
         for path, name, mask in self._watch.read():
             if mask & Watch.OVERFLOW:
                 self._look_again_at = 0.0
+            elif path == self.spool.paths.running_on(self.host_name):
+                if mask & GONE:
+                    self._let_go(parse_entry(name))
             elif path == self.spool.paths.queue and not name.startswith("."):
                 if mask & GONE:
                     self.waitlist.remove(parse_entry(name))
                 elif not self.waitlist.add(name):
                     self._look_again_at = 0.0
+
+    def _let_go(self, entry: Entry | None) -> None:
+        """Its spec left running/. A job without cards holds nothing that another waits for: do not await its runner.
+
+        A runner is gone a few milliseconds after its job: the kernel takes them to close an inotify.
+        """
+        if entry is not None and not self.running.has_cards(entry[1]):
+            self._settle(entry)
 
     def _admit(self) -> None:
         for name, job_id in admit.admit(self.spool):

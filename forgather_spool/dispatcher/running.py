@@ -32,6 +32,11 @@ class Running:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._claims
 
+    def has_cards(self, job_id: str) -> bool:
+        """Whether it runs on cards; True also for one that is not running here."""
+        claim = self._claims.get(job_id)
+        return claim is None or bool(claim.gpus)
+
     @property
     def claims(self) -> dict[str, Claim]:
         """Of jobs in running/, by job id."""
@@ -68,11 +73,11 @@ class Running:
         return [self._entries[job_id] for job_id in gone]
 
     def forget(self, job_id: str) -> None:
-        """It has left running/. Its cards stay taken while its scope holds anybody."""
+        """It has left running/. Its cards, if it has any, stay taken while its scope holds anybody."""
         claim = self._claims.pop(job_id)
         del self._entries[job_id]
         self._close_pidfd(job_id)
-        if self._host.members(claim.scope):
+        if claim.gpus and self._host.members(claim.scope):
             self._lingering[job_id] = claim
 
     def unwatch_pid(self, job_id: str) -> None:

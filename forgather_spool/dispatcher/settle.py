@@ -65,6 +65,8 @@ class Settler:
             self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
     def _facts(self, entry: Entry, claim: Claim | None) -> Facts:
+        if self._spool.has_result(entry[1]):  # what a runner leaves: no need to search the machine for its scope
+            return Facts(started=True, result=True, runner_alive=False, scope_populated=False)
         same_boot = claim is None or claim.boot_id == self._boot_id
         alive = claim is not None and same_boot and proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
         populated = same_boot and not alive and self._is_populated(scope_name(entry[1], FIRST_ATTEMPT))

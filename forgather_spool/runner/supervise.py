@@ -52,7 +52,8 @@ class Supervision:
         self._journal = journal
         self._grace_s = _number(spec["grace_s"])
         self._limit_s = None if spec["time_limit_s"] is None else _number(spec["time_limit_s"])
-        self._began = self._last_read = time.monotonic()
+        self._began = time.monotonic()
+        self._last_read = self._began - READ_EVERY_S
         self._next_look = self._began
         self._status: int | None = None
         self._has_children = True
@@ -136,7 +137,7 @@ class Supervision:
     def _take_output(self) -> bool:
         """One read to the log and the journal. False: the output is over."""
         early_s = self._last_read + READ_EVERY_S - time.monotonic()
-        if early_s > 0:
+        if early_s > 0 and self._status is None:
             time.sleep(early_s)
         self._last_read = time.monotonic()
         data = self._read()

@@ -8,16 +8,19 @@ own, of bounded size, or it is refused: a FIFO would hang `open` for ever.
 
 What the file system refuses (full, read-only, over quota, I/O error) becomes
 StorageFailed with the old state intact. FileExistsError and FileNotFoundError
-stay what they are: they are answers, not failures.
+stay what they are: they are answers, not failures. And a failure is no answer:
+what cannot be looked at now (EIO, too many open files, a stale handle) is
+neither absent nor damaged, or one bad moment would cost a good job.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump, parse
-from forgather_spool.errors import BadDocument, SpoolUnsafe, StorageFailed, UnreadableFile
+from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, StorageFailed, UnreadableFile
 
 FILE_MODE = 0o600
 DIR_MODE = 0o700
@@ -29,13 +32,14 @@ def read_bytes(path: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
     Raises:
         FileNotFoundError: nothing is there.
         UnreadableFile: something else is there; the message says what.
+        StorageFailed: it cannot be looked at now; that says nothing about the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _cannot_open(path, error) from None
     try:
         _check_regular(path, os.fstat(fd), limit_bytes)
         chunks = []
@@ -45,15 +49,21 @@ def read_bytes(path: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
                 raise UnreadableFile(f"{path}: grew past {limit_bytes} bytes while it was read")
         return b"".join(chunks)
     except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror}") from None
+        raise failed("read", path, error) from None
     finally:
         os.close(fd)
 
 
-def _unreadable(path: str, error: OSError) -> UnreadableFile:
-    if os.path.islink(path):
+def _cannot_open(path: str, error: OSError) -> ForgatherError:
+    if error.errno == errno.ELOOP and os.path.islink(path):
         return UnreadableFile(f"{path}: is a symbolic link", hint="put the file itself there")
-    return UnreadableFile(f"{path}: {error.strerror}")
+    if error.errno in _OF_THE_FILE:
+        return UnreadableFile(f"{path}: {error.strerror}")
+    return failed("read", path, error)
+
+
+# These say what lies there (a socket, somebody else's file); all other refusals are of the moment.
+_OF_THE_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 def _check_regular(path: str, found: os.stat_result, limit_bytes: int) -> None:
@@ -66,7 +76,7 @@ def _check_regular(path: str, found: os.stat_result, limit_bytes: int) -> None:
 
 
 def read_document(path: str) -> Document:
-    """The JSON object in `path`. Raises FileNotFoundError, UnreadableFile, BadDocument (naming the file)."""
+    """The JSON object in `path`. Raises as `read_bytes`, and BadDocument (naming the file)."""
     try:
         return parse(read_bytes(path))
     except BadDocument as error:
@@ -131,7 +141,7 @@ def note(path: str, document: Document, tmp: str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Rename, durable in both directories on return. `target` must be a name nobody else makes.
+    """Rename, durable in its directories on return. `target` must be a name nobody else makes.
 
     Raises:
         FileNotFoundError: somebody else moved it first (or, on NFS, the reply
@@ -139,8 +149,8 @@ def move(source: str, target: str) -> None:
     """
     try:
         os.rename(source, target)
-        sync_directory(os.path.dirname(target))
-        sync_directory(os.path.dirname(source))
+        for directory in dict.fromkeys((os.path.dirname(target), os.path.dirname(source))):
+            sync_directory(directory)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -181,7 +191,7 @@ def make_private(path: str) -> None:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise _cannot_open(path, error) from None
     try:
         os.fchmod(fd, FILE_MODE)
         os.fsync(fd)
@@ -206,13 +216,28 @@ def sync(fd: int) -> None:
 
 
 def names(path: str) -> list[str]:
-    """The names in a directory, in no order; none where there is no directory."""
+    """The names in a directory, in no order; none where there is no directory. Raises UnreadableFile, StorageFailed."""
     try:
         return os.listdir(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror}") from None
+        raise _cannot_open(path, error) from None
+
+
+def exists(path: str) -> bool:
+    """Whether anything has this name. `os.path.exists` calls absent what it cannot look at.
+
+    Raises:
+        StorageFailed: nobody can say now.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise failed("look at", path, error) from None
+    return True
 
 
 def check_private(path: str) -> None:

@@ -121,10 +121,10 @@ class Spool:
 
     def has_started(self, job_id: str) -> bool:
         """Whether a runner has taken the start: then this attempt never starts again, whatever else is there."""
-        return os.path.lexists(self.paths.started(job_id))
+        return files.exists(self.paths.started(job_id))
 
     def has_result(self, job_id: str) -> bool:
-        return os.path.lexists(self.paths.result(job_id))
+        return files.exists(self.paths.result(job_id))
 
     # -- steps of a dispatcher --------------------------------------------------------------------------------------
 
@@ -187,7 +187,8 @@ class Spool:
 
     def write_result(self, job_id: str, result: Document) -> bool:
         """Say how it ended; the first to say so is right. False: somebody had."""
-        files.make_directory(self.paths.job(job_id))
+        if not self.has_started(job_id):  # a start stands in a folder that was made durable before it
+            files.make_directory(self.paths.job(job_id))
         try:
             files.write_once(self.paths.result(job_id), result, self.paths.tmp)
         except FileExistsError:
@@ -205,7 +206,7 @@ class Spool:
         try:
             files.move(source, target)
         except FileNotFoundError:
-            if not os.path.lexists(source):
+            if not files.exists(source):
                 return
             files.make_directory(self.paths.done_on(day))  # the day's first
             files.move(source, target)
