@@ -7,6 +7,8 @@ is one form for all.
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from forgather_spool import __version__
@@ -68,6 +70,7 @@ def app() -> None:
 
 def run(words: list[str]) -> int:
     """The exit code of a command line. click's complaints are raised as UsageError."""
+    stdout, stderr = sys.stdout, sys.stderr
     try:
         code = app.main(args=words, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -78,6 +81,9 @@ def run(words: list[str]) -> int:
     except click.ClickException as error:
         raise _as_ours(error) from None
     except SystemExit as left:  # click's completion, and sys.exit in a command
+        if sys.stdout is not stdout:  # click swallows a broken pipe and leaves this trace of it
+            sys.stdout, sys.stderr = stdout, stderr
+            raise BrokenPipeError from None
         code = left.code
     return code if isinstance(code, int) else 0
 

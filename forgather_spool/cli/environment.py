@@ -149,16 +149,17 @@ def from_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text_of(path: str) -> str:
+    hint = "a text file with lines such as SEED=1"
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_DOCUMENT_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise UsageError(f"--env-file {path}: {error.strerror}") from None
+        raise UsageError(f"--env-file {path}: {error.strerror}", hint=hint) from None
     except ValueError:
-        raise UsageError(f"--env-file {path}: is not UTF-8 text") from None
+        raise UsageError(f"--env-file {path}: is not UTF-8 text", hint=hint) from None
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise UsageError(f"--env-file {path}: larger than {MAX_DOCUMENT_BYTES} bytes")
+        raise UsageError(f"--env-file {path}: larger than {MAX_DOCUMENT_BYTES} bytes", hint=hint)
     return text
 
 

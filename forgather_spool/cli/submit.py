@@ -108,8 +108,8 @@ def _check(document: Document) -> None:
     if not document["argv"]:
         raise UsageError("no command given", hint="forgather submit [OPTIONS] -- CMD [ARG]...")
     try:
+        size_bytes = len(dump(document))  # first: the table takes for granted that text is text
         schema.check(document, schema.SPEC, unknown="refuse")
-        size_bytes = len(dump(document))
     except BadDocument as error:
         raise UsageError(f"{_in_words(error.where)}: {error.problem}", hint=error.hint or _HINT) from None
     if size_bytes > MAX_DOCUMENT_BYTES:
@@ -182,9 +182,9 @@ def _script_text(path: str) -> str:
                 data = file.read(MAX_DOCUMENT_BYTES + 1)
         return data.decode()
     except AttributeError:
-        raise UsageError("--script -: stdin is closed") from None
+        raise UsageError("--script -: stdin is closed", hint="pipe the script in") from None
     except OSError as error:
-        raise UsageError(f"--script {path}: {error.strerror}") from None
+        raise UsageError(f"--script {path}: {error.strerror}", hint="give a file, or - for stdin") from None
     except ValueError:
         raise UsageError(f"--script {path}: is not UTF-8 text", hint="submit a program as a command instead") from None
 
@@ -234,12 +234,14 @@ def _refuse_too_many_gpus(spec: Document, paths: Paths) -> None:
     for name in sorted(files.names(paths.hosts)):
         if not name.endswith(".json"):
             continue
-        host = name.removesuffix(".json")
+        path = paths.host(name.removesuffix(".json"))
         try:
-            cards = files.read_document(paths.host(host)).get("gpus")
+            if files.read_bytes(path).count(b'"index"') >= wanted:
+                return  # parsing would load `json` for an answer that is plain to see
+            cards = files.read_document(path).get("gpus")
         except (FileNotFoundError, ForgatherError):
             return
-        has[host] = len(cards) if isinstance(cards, list) else 0
+        has[name.removesuffix(".json")] = len(cards) if isinstance(cards, list) else 0
     if has and wanted > max(has.values()):
         counts = ", ".join(f"{host} has {count}" for host, count in has.items())
         raise UsageError(

@@ -31,7 +31,7 @@ def _parameter(option: Option) -> click.Option:
     return click.Option(
         [f"--{option.name}", option.name.replace("-", "_")],
         metavar=option.metavar or None,
-        is_flag=not option.metavar,
+        is_flag=True if not option.metavar else None,  # False would make the value optional
         multiple=option.repeats,
         type=_type_of(option),
         help=option.help,

@@ -1,0 +1,352 @@
+"""`forgather submit` as a user runs it: a process of its own, a real spool, nobody woken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.queue import Spool
+
+FORGATHER = Path(__file__).resolve().parents[2] / "bin" / "forgather"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def forgather(tmp_path: Path, home: Path) -> Run:
+    """Runs the command in an empty folder and with few variables; `env` adds some."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def run(*words: str | bytes, stdin: str = "", env: dict[str, str] | None = None, **options: object):
+        environ = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "FORGATHER_HOME": str(home),
+            "FORGATHER_HOST_KIND": "process",
+            "FORGATHER_NO_WAKE": "1",
+            "LANG": "C.UTF-8",
+        }
+        return subprocess.run(
+            [sys.executable, FORGATHER, *words],
+            **{"cwd": folder, "input": stdin, "env": environ | (env or {}), **options},
+            capture_output=True, encoding="utf-8", errors="surrogateescape", check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def queued(home: Path) -> list[dict]:
+    spool = Spool(str(home))
+    return [spool.queued_spec(entry) for entry in spool.waiting()]
+
+
+def test_a_submitted_job_is_in_the_queue_with_all_that_was_asked(forgather, home, tmp_path):
+    answer = forgather(
+        "submit", "--name", "fit", "--priority=-3", "--gpus", "2", "--gpu-memory", "10G", "--time", "1h30m",
+        "--memory", "512M", "--cpus", "1.5", "--grace", "30s", "--tty", "--env", "SEED=1", "--",
+        "python3", "train.py", "--lr", "3e-4", "--",
+    )  # fmt: skip
+
+    [job] = queued(home)
+    [(_, job_id)] = Spool(str(home)).waiting()
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"queued: {job_id} (priority=-3, gpus=2)\n", "")
+    assert job["argv"] == ["python3", "train.py", "--lr", "3e-4", "--"]
+    assert (job["name"], job["priority"], job["gpus"], job["tty"]) == ("fit", -3, 2, True)
+    assert (job["gpu_memory_bytes"], job["memory_bytes"]) == (10 << 30, 512 << 20)
+    assert (job["time_limit_s"], job["grace_s"], job["cpus"]) == (5400, 30, 1.5)
+    assert job["cwd"] == str(tmp_path / "work")
+    assert job["env"] == {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SEED": "1"}
+
+
+def test_options_end_at_the_first_word_that_is_none(forgather, home):
+    assert forgather("submit", "--gpus", "1", "echo", "--gpus", "7").returncode == 0
+
+    [job] = queued(home)
+    assert (job["argv"], job["gpus"]) == (["echo", "--gpus", "7"], 1)
+
+
+def test_json_prints_the_job_as_it_was_stored(forgather, home):
+    answer = forgather("submit", "--json", "true")
+
+    printed = json.loads(answer.stdout)
+    job_id = printed.pop("job_id")
+    assert is_job_id(job_id)
+    assert json.loads(next((home / "spool/queue").iterdir()).read_text()) == printed
+
+
+def test_quiet_prints_the_id_and_no_remarks(forgather):
+    answer = forgather("submit", "--quiet", "no-such-command", env={"HF_TOKEN": "secret-value"})
+
+    assert is_job_id(answer.stdout.strip())
+    assert answer.stderr == ""
+
+
+def test_a_dry_run_prints_what_incoming_would_take_and_leaves_nothing_behind(forgather, home):
+    answer = forgather("submit", "--dry-run", "--gpus", "1", "true")
+
+    assert json.loads(answer.stdout)["gpus"] == 1
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
+def test_nobody_else_can_read_what_was_submitted_whatever_the_umask(forgather, home, umask):
+    assert forgather("submit", "true", umask=umask).returncode == 0
+
+    found = [home, *home.rglob("*")]
+    modes = {path.relative_to(home.parent).as_posix(): oct(stat.S_IMODE(path.stat().st_mode)) for path in found}
+    assert {mode for path, mode in modes.items() if path.endswith(".json")} == {"0o600"}
+    assert {mode for path, mode in modes.items() if not path.endswith(".json")} == {"0o700"}
+
+
+# -- scripts ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_script_is_taken_as_it_is_now(forgather, home, tmp_path):
+    script = tmp_path / "prepare.sh"
+    script.write_text("#!/bin/sh\necho $1\n")
+
+    assert forgather("submit", "--script", str(script), "--", "word").returncode == 0
+    script.write_text("changed later")
+
+    [job] = queued(home)
+    assert (job["script"], job["argv"]) == ("#!/bin/sh\necho $1\n", ["prepare.sh", "word"])
+
+
+def test_a_script_may_come_on_stdin(forgather, home):
+    assert forgather("submit", "--script", "-", stdin="#!/bin/sh\ntrue\n").returncode == 0
+
+    [job] = queued(home)
+    assert (job["script"], job["argv"]) == ("#!/bin/sh\ntrue\n", ["script"])
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    (["--gpus", "many", "true"], "--gpus: 'many' is not a whole number"),
+    (["--gpus", "-1", "true"], "--gpus: -1 is less than 0"),
+    (["--gpus", "5000", "true"], "--gpus: 5000 is more than 1024"),
+    (["--priority", "1e3", "true"], "--priority: '1e3' is not a whole number"),
+    (["--time", "soon", "true"], "--time: 'soon' is not a duration"),
+    (["--time", "0", "true"], "--time: 0.0 is less than 0.001"),
+    (["--memory", "10X", "true"], "--memory: '10X' is not a size"),
+    (["--memory", "1K", "true"], "--memory: 1024 is less than"),
+    (["--gpu-memory=", "true"], "--gpu-memory: '' is not a size"),
+    (["--cpus", "-2", "true"], "--cpus: '-2' is not a number"),
+    (["--name", "x" * 201, "true"], "--name: longer than 200 bytes"),
+    (["--cwd", "/nowhere", "true"], "--cwd /nowhere: no such directory"),
+    (["--env", "NOT_SET", "true"], "--env NOT_SET: NOT_SET is not set here"),
+    (["--env", "CUDA_VISIBLE_DEVICES=0", "true"], "the dispatcher sets CUDA_VISIBLE_DEVICES"),
+    (["--env-file", "/nowhere", "true"], "--env-file /nowhere: No such file"),
+    (["--script", "/nowhere"], "--script /nowhere: No such file"),
+    (["--script", "-"], "--script -: does not begin with #!"),
+    (["--nam", "x", "true"], "no such option '--nam'"),
+    (["--tty=yes", "true"], "option '--tty' does not take a value"),
+    (["--gpus"], "option '--gpus' requires an argument"),
+    ([], "no command given"),
+    (["--"], "no command given"),
+    (["--", "echo", *["x" * 100_000] * 11], "more than 1048576"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"), REFUSED, ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else ""
+)
+def test_what_cannot_be_meant_is_refused_in_one_line_with_a_way_out(forgather, home, words, problem):
+    answer = forgather("submit", *words)
+
+    error, fix = answer.stderr.splitlines()
+    assert answer.returncode == 2
+    assert error.startswith("error: ") and problem in error
+    assert fix.startswith("  fix: ")
+    assert answer.stdout == ""
+    assert not home.exists()
+
+
+def test_a_directory_that_was_removed_under_us_is_said(forgather, tmp_path, home):
+    answer = forgather("-c", "gone", cwd=tmp_path)  # the way in works from a folder that stands
+    assert answer.returncode == 2
+
+    line = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} {FORGATHER} submit true"
+    answer = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env={"PATH": os.environ["PATH"], "FORGATHER_HOME": str(home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert answer.returncode == 2
+    assert "the current directory has been removed" in answer.stderr
+
+
+def test_more_cards_than_any_host_has_are_refused_with_who_has_how_many(forgather, home):
+    Spool(str(home)).create()
+    (home / "hosts" / "box.json").write_text('{"version": 1, "gpus": [{"index": 0}, {"index": 1}]}')
+    (home / "hosts" / "bare.json").write_text('{"version": 1, "gpus": []}')
+
+    refused = forgather("submit", "--gpus", "3", "true")
+    taken = forgather("submit", "--gpus", "2", "true")
+
+    assert refused.returncode == 2
+    assert "--gpus 3: no known host has that many (bare has 0, box has 2)" in refused.stderr
+    assert taken.returncode == 0
+
+
+def test_a_host_whose_file_is_damaged_might_have_any_number_of_cards(forgather, home):
+    Spool(str(home)).create()
+    (home / "hosts" / "box.json").write_text("{")
+
+    assert forgather("submit", "--gpus", "3", "true").returncode == 0
+
+
+def test_a_spool_that_others_may_write_to_is_refused(forgather, home):
+    Spool(str(home)).create()
+    (home / "spool" / "queue").chmod(0o777)
+
+    answer = forgather("submit", "true")
+
+    assert answer.returncode == 69
+    assert "may be written to by others (mode 0777)" in answer.stderr
+    assert list((home / "spool" / "queue").iterdir()) == []
+
+
+def test_a_home_that_is_a_file_is_an_error_and_no_traceback(forgather, home):
+    home.write_text("")
+
+    answer = forgather("submit", "true")
+
+    assert answer.returncode in (65, 69, 75)
+    assert answer.stderr.startswith("error: ") and "Traceback" not in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="needs root to mount a small tmpfs")
+def test_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_left(forgather, home):
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", home], check=True)
+    try:
+        assert forgather("submit", "true").returncode == 0
+        with open(home / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
+            while True:
+                filler.write(bytes(4096))
+
+        answer = forgather("submit", "true")
+
+        assert answer.returncode == 75
+        assert answer.stdout == ""
+        assert "No space left on device" in answer.stderr and "fix: free some space" in answer.stderr
+        assert len(queued(home)) == 1
+        assert list((home / "spool" / "tmp").iterdir()) == []
+    finally:
+        subprocess.run(["umount", home], check=True)
+
+
+# -- hostile and odd ---------------------------------------------------------------------------------------------------
+
+
+def test_control_characters_in_words_reach_the_job_and_never_the_terminal(forgather, home):
+    answer = forgather("submit", "--name", "\x1b[2Jx\n", "--", "no-such\x1b]0;owned\x07", "\u202eevil")
+
+    [job] = queued(home)
+    assert job["name"] == "\x1b[2Jx\n"
+    assert job["argv"][1] == "\u202eevil"
+    assert "\x1b" not in answer.stdout + answer.stderr
+    assert "no-such\\x1b]0;owned\\x07: no such command yet" in answer.stderr
+
+
+def test_a_word_that_is_no_text_is_refused_by_its_place(forgather):
+    answer = forgather("submit", "--", "cat", b"caf\xe9.txt")
+
+    assert answer.returncode == 2
+    assert "argument 1 of the command: half of a surrogate pair" in answer.stderr
+
+
+def test_a_name_with_a_slash_is_only_a_name(forgather, home):
+    assert forgather("submit", "--name", "../../etc/passwd", "true").returncode == 0
+
+    assert queued(home)[0]["name"] == "../../etc/passwd"
+
+
+# -- remarks ----------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_of_the_shell_stay_there_unless_asked_for(forgather, home):
+    secret = {"HF_TOKEN": "hf_secret_value_1", "WANDB_API_KEY": "secret-2"}
+
+    answer = forgather("submit", "--env", "WANDB_API_KEY", "true", env=secret)
+
+    [job] = queued(home)
+    assert "HF_TOKEN" not in job["env"]
+    assert job["env"]["WANDB_API_KEY"] == "secret-2"
+    assert answer.stderr == (
+        "warning: not recorded: HF_TOKEN (it looks secret); --env HF_TOKEN records it in a file only you can read\n"
+    )
+
+
+def test_a_secret_among_the_arguments_is_warned_of_and_not_repeated(forgather):
+    answer = forgather("submit", "--", "true", "--token", "s3cr3t")
+
+    assert answer.returncode == 0
+    assert "--token looks like a secret" in answer.stderr
+    assert "s3cr3t" not in answer.stdout + answer.stderr
+
+
+def test_a_command_that_is_not_there_yet_is_queued_with_a_remark(forgather, home):
+    answer = forgather("submit", "./built-later.sh")
+
+    assert answer.returncode == 0
+    assert "./built-later.sh: no such command yet" in answer.stderr
+    assert len(queued(home)) == 1
+
+
+def test_files_of_variables_give_way_to_single_ones(forgather, home, tmp_path):
+    (tmp_path / "job.env").write_text("A=file\nB=file\nPATH=/opt/bin:/bin\n")
+
+    assert forgather("submit", "--env", "A=word", "--env-file", str(tmp_path / "job.env"), "ls").returncode == 0
+
+    assert queued(home)[0]["env"] == {"LANG": "C.UTF-8", "A": "word", "B": "file", "PATH": "/opt/bin:/bin"}
+
+
+def test_the_commit_of_the_directory_is_recorded(forgather, home, tmp_path):
+    git = tmp_path / "work" / ".git"
+    (git / "refs" / "heads").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/main\n")
+    (git / "refs" / "heads" / "main").write_text("a" * 40 + "\n")
+
+    assert forgather("submit", "true").returncode == 0
+
+    assert queued(home)[0]["git_commit"] == "a" * 40
+
+
+# -- light ------------------------------------------------------------------------------------------------------------
+
+HEAVY = {"re", "enum", "typing", "dataclasses", "pathlib", "subprocess", "json", "signal", "socket", "collections",
+         "functools", "click", "argparse", "logging", "datetime", "pynvml", "jeepney", "rich"}  # fmt: skip
+
+
+def test_a_submit_imports_nothing_heavy(forgather, home, tmp_path):
+    """Not a timing: what is imported is what it costs. The whole way is walked: cards asked, dispatcher looked for."""
+    Spool(str(home)).create()
+    (home / "hosts" / "box.json").write_text('{"version": 1, "gpus": [{"index": 0}]}')
+    environ = {"PATH": "/bin", "FORGATHER_HOME": str(home), "FORGATHER_HOST_KIND": "process", "FORGATHER_NO_WAKE": "1"}
+
+    command = [sys.executable, "-X", "importtime", FORGATHER, "submit", "--gpus", "1", "--time", "2h", "--", "ls"]
+    walked = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    bare = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "pass"], env=environ, capture_output=True, text=True
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in walked.stderr.splitlines()}
+    before = {line.rpartition("|")[2].strip() for line in bare.stderr.splitlines()}
+    assert "forgather_spool.cli.submit" in imported
+    assert (imported - before) & HEAVY == set()
