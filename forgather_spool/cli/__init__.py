@@ -86,7 +86,7 @@ def _our_bug(error: Exception) -> int:
 
     text = "".join(traceback.format_exception(error))
     kind = type(error).__name__
-    where = _write_down(f"{shown(' '.join(sys.argv))}\nPython {sys.version}\n\n{text}")
+    where = _write_down(text, f"{shown(' '.join(sys.argv))}\nPython {sys.version}\n\n{text}")
     complain(
         f"error: this is a bug in forgather ({kind}: {shown(str(error))[:200]}); the traceback is in {shown(where)}"
     )
@@ -96,25 +96,33 @@ def _our_bug(error: Exception) -> int:
     return OUR_BUG
 
 
-def _write_down(text: str) -> str:
-    """Where the report lies: under the home where that can be written, else with the temporary files, else nowhere."""
+def _write_down(text: str, report: str) -> str:
+    """Where the report lies: under the home where that can be written, else with the temporary files, else nowhere.
+
+    The same traceback has the same file: a unit that is restarted each second must not fill the disk.
+    """
     import tempfile
+    import zlib
 
-    for folder in (_server_folder(), tempfile.gettempdir()):
-        try:
-            fd, path = tempfile.mkstemp(prefix="crash-", suffix=".txt", dir=folder)
-            with open(fd, "w", errors="backslashreplace") as report:
-                report.write(text)
-            return path
-        except OSError:
-            continue
-    return "no file (nowhere to write)"
+    data = report.encode("utf-8", "backslashreplace")
+    try:
+        path = f"{_server_folder()}/crash-{zlib.crc32(text.encode('utf-8', 'replace')):08x}.txt"
+        return _write(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), path, data)
+    except (OSError, ForgatherError):
+        pass
+    try:
+        return _write(*tempfile.mkstemp(prefix="forgather-crash-", suffix=".txt"), data)
+    except OSError:
+        return "no file (nowhere to write)"
 
 
-def _server_folder() -> str | None:
+def _write(fd: int, path: str, data: bytes) -> str:
+    with open(fd, "wb") as file:
+        file.write(data)
+    return path
+
+
+def _server_folder() -> str:
     from forgather_spool.spool.paths import Paths, default_home
 
-    try:
-        return Paths(default_home()).server
-    except ForgatherError:
-        return None
+    return Paths(default_home()).server
