@@ -92,7 +92,7 @@ class _Life:
         dispatcher = Dispatcher(self.spool, host, self.host_name, _say)
         _say(f"awake on {self.host_name}, jobs run {_HOW[host.kind]}")
         try:
-            dispatcher.begin()
+            self._begin(dispatcher)
             self.manager.ready(self._status(dispatcher))
             while not self.asked_to_leave:
                 self._pass(dispatcher)
@@ -105,12 +105,19 @@ class _Life:
             dispatcher.close()
         return 0
 
+    def _begin(self, dispatcher: Dispatcher) -> None:
+        """Raises StorageFailed: not even the first look is possible. Whoever started us may try again."""
+        try:
+            dispatcher.begin()
+        except OSError as error:
+            raise StorageFailed(f"cannot look after the spool: {error}", hint="forgather doctor") from None
+
     def _pass(self, dispatcher: Dispatcher) -> None:
         try:
             dispatcher.step()
             self._publish(dispatcher)
-        except (StorageFailed, Missing) as error:
-            # The disk is full or the user manager restarts: nothing is lost by looking again a little later.
+        except (StorageFailed, Missing, OSError) as error:
+            # A full disk, no descriptor left, a manager that restarts: nothing is lost by looking again a little later.
             _say(f"cannot go on for now: {error}")
             time.sleep(PAUSE_AFTER_FAILURE_S)
         if self.explain:
@@ -207,7 +214,12 @@ def _card(gpu: Gpu) -> dict[str, object]:
 
 
 def _say(line: str) -> None:
-    print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    """A line to stderr; on a full disk nobody reads it, and the work goes on."""
+    try:
+        sys.stderr.write(f"{line}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.flush()
+    except OSError:
+        return
 
 
 def _on_signals(leave: Callable[[], None]) -> int:

@@ -19,7 +19,7 @@ from forgather_spool.dispatcher.running import Running, job_of_scope
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.dispatcher.view import cards_of, claim_of, view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
-from forgather_spool.errors import AlreadyClaimed, ForgatherError
+from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host
@@ -48,13 +48,14 @@ class Dispatcher:
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
-        self.waitlist = Waitlist(spool, self._reject_queued)
+        self.waitlist = Waitlist(spool, self._reject_queued, self._try_reading_later)
         self.gpus: tuple[Gpu, ...] = ()
         self.nvml_problem: str | None = None
         self.decision: policy.Decision | None = None
         self._watch = Watch()
         self._not_before: dict[str, tuple[float, float]] = {}  # job id: when to try again, the pause after that
         self._look_again_at = 0.0
+        self._trouble = ""
 
     # -- one pass ---------------------------------------------------------------------------------------------------
 
@@ -77,10 +78,11 @@ class Dispatcher:
             for path in admit.reject_strangers(self.spool, folder):
                 self.say(f"rejected {os.path.basename(path)}: its name is no job's")
         self.waitlist.load()
-        self.settler.settle_cancelled()
+        self._look_again_at = time.monotonic() + BELT_S
+        self._trouble = ""
+        self._despite_trouble(self.settler.settle_cancelled)
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
-        self._look_again_at = time.monotonic() + BELT_S
 
     def step(self) -> None:
         """One pass: hear, admit, settle, decide, launch."""
@@ -98,7 +100,8 @@ class Dispatcher:
     @property
     def is_idle(self) -> bool:
         """Nothing waits, runs, or holds a card."""
-        return not (len(self.waitlist) or len(self.running) or len(self.launcher) or admit.pending(self.spool))
+        busy = len(self.waitlist) or len(self.running) or len(self.launcher) or self._trouble
+        return not (busy or admit.pending(self.spool))
 
     def wait(self, limit_s: float, more_fds: tuple[int, ...] = ()) -> None:
         """Until something may have changed, at most `limit_s`."""
@@ -140,12 +143,28 @@ class Dispatcher:
         if entry is not None and not self.running.has_cards(entry[1]):
             self._settle(entry)
 
+    def _despite_trouble(self, step: Callable[[], None]) -> None:
+        """Take a step that the file system may refuse: then the others go on, and all is looked at again soon."""
+        try:
+            step()
+        except StorageFailed as error:
+            if str(error) != self._trouble:
+                self.say(f"not now: {error}")
+            self._trouble = str(error)
+            self._look_again_at = min(self._look_again_at, time.monotonic() + RETRY_S)
+
     def _admit(self) -> None:
+        self._despite_trouble(self._admit_all)
+
+    def _admit_all(self) -> None:
         for name, job_id in admit.admit(self.spool):
             admitted, rejected = f"{job_id}: admitted from incoming/{name}", f"rejected incoming/{name}; see its .why"
             self.say(admitted if job_id else rejected)
 
     def _settle(self, entry: Entry) -> None:
+        self._despite_trouble(lambda: self._settle_one(entry))
+
+    def _settle_one(self, entry: Entry) -> None:
         job_id = entry[1]
         if job_id in self.launcher.claims:
             return
@@ -233,6 +252,9 @@ class Dispatcher:
         hint = error.hint if isinstance(error, ForgatherError) else ""
         admit.reject(self.spool, self.spool.paths.queued(entry[1], -entry[0]), str(error), hint)
         self.say(f"{entry[1]}: rejected: {error}")
+
+    def _try_reading_later(self, entry: Entry, error: Exception) -> None:
+        self._try_later(NotLaunched(entry, str(error)))
 
     def _patience_s(self) -> float:
         """How long nothing may happen that we are not told of."""

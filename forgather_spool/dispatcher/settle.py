@@ -18,7 +18,7 @@ from forgather_spool.dispatcher.launch import FIRST_ATTEMPT
 from forgather_spool.dispatcher.steps import Facts, Step, next_step
 from forgather_spool.dispatcher.view import claim_of
 from forgather_spool.document import Document
-from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
 from forgather_spool.job import Claim, parse_at
@@ -41,8 +41,12 @@ class Settler:
         self._kill_at: dict[str, float] = {}  # job id to the monotonic deadline for its remains
 
     def settle(self, entry: Entry) -> Claim | None:
-        """Take what steps there are. The claim of a job that still runs or launches; None once it has moved on."""
-        while True:
+        """Take what steps there are. The claim of a job that still runs or launches; None once it has moved on.
+
+        Raises:
+            StorageFailed: the step could not be taken now; come again.
+        """
+        while files.exists(self._spool.paths.taken(self._host_name, entry[1], -entry[0])):
             claim = claim_of(self._spool, entry)
             step = next_step(self._facts(entry, claim))
             if step is Step.WAIT:
@@ -56,11 +60,12 @@ class Settler:
                 self._lose(entry, claim)
             if step in (Step.FINISH, Step.LOSE):
                 self._finish(entry)
-            self._kill_at.pop(entry[1], None)
-            return None
+            break
+        self._kill_at.pop(entry[1], None)
+        return None
 
     def settle_cancelled(self) -> None:
-        """Finish cancels whose author died in between."""
+        """Finish cancels whose author died in between. Raises StorageFailed: some could not be."""
         for entry in self._spool.taken(CANCEL):
             self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
@@ -145,7 +150,7 @@ class Settler:
                 continue
             try:
                 self._spool.taken_spec(self._host_name, entry)
-            except FileNotFoundError:
+            except (FileNotFoundError, StorageFailed):
                 continue
             except (BadDocument, UnreadableFile) as error:
                 path = self._spool.paths.taken(self._host_name, entry[1], -entry[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu, GpuPolicy
 from forgather_spool.host import proc
 from forgather_spool.host.base import SCOPE_PREFIX
@@ -51,11 +51,11 @@ def view_of(
 def _settings(spool: Spool) -> tuple[Mapping[str, object], GpuPolicy, str | None]:
     try:
         dispatch: Mapping[str, object] = settings.dispatch(spool.paths)
-    except (BadDocument, UnreadableFile):
+    except (BadDocument, UnreadableFile, StorageFailed):
         dispatch = {"paused": True}
     try:
         return dispatch, settings.gpu_policy(spool.paths), None
-    except (BadDocument, UnreadableFile) as error:
+    except (BadDocument, UnreadableFile, StorageFailed) as error:
         return dispatch, GpuPolicy(), f"the GPU policy cannot be read: {error}"
 
 
@@ -70,7 +70,7 @@ def claims_on(spool: Spool, host_name: str) -> dict[str, Claim]:
 
 
 def claim_of(spool: Spool, entry: Entry) -> Claim | None:
-    """The claim of a taken job, started or not. None: not written yet, or damaged."""
+    """The claim of a taken job, started or not. None: not written yet, or damaged. Raises StorageFailed."""
     for path in (spool.paths.started(entry[1]), spool.paths.claim(entry[1])):
         try:
             return Claim.from_document(files.read_document(path))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 
-from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.policy import Waiting
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
@@ -23,10 +23,16 @@ READS_PER_PASS = 2000
 class Waitlist:
     """Entries of queue/, and of those read so far what the policy needs to know."""
 
-    def __init__(self, spool: Spool, on_bad: Callable[[Entry, Exception], None]) -> None:
-        """`on_bad` is called with an entry whose spec cannot be read; it should set the file aside."""
+    def __init__(
+        self,
+        spool: Spool,
+        on_bad: Callable[[Entry, ForgatherError], None],
+        on_trouble: Callable[[Entry, ForgatherError], None],
+    ) -> None:
+        """`on_bad` gets an entry whose spec is no spec, and should set it aside; `on_trouble` one to try again later."""
         self._spool = spool
         self._on_bad = on_bad
+        self._on_trouble = on_trouble
         self._entries: list[Entry] = []
         self._known: dict[str, Waiting] = {}
         self._unfinished = False
@@ -99,6 +105,9 @@ class Waitlist:
         except (BadDocument, UnreadableFile) as error:
             self.remove(entry)
             self._on_bad(entry, error)
+            return None
+        except StorageFailed as error:
+            self._on_trouble(entry, error)
             return None
         gpus, memory = spec["gpus"], spec["gpu_memory_bytes"]
         assert isinstance(gpus, int)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forgather_spool import schema
 from forgather_spool.document import Document
-from forgather_spool.errors import ForgatherError
+from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import IN_CREATE, IN_MOVED_TO, Watch
@@ -20,7 +20,12 @@ class StopRequests:
         self._paths = {force: spool.paths.stop_request(job_id, force=force) for force in (False, True)}
         self._watch = Watch()
         self._watch.add(spool.paths.job(job_id), IN_CREATE | IN_MOVED_TO)
-        self.look_again_s = LOOK_AGAIN_S if self._watch.paths() else LOOK_AGAIN_BLIND_S
+        self._missed = False
+
+    @property
+    def look_again_s(self) -> float:
+        """How long to wait for the next look, whatever is or is not heard until then."""
+        return LOOK_AGAIN_BLIND_S if self._missed or not self._watch.paths() else LOOK_AGAIN_S
 
     def fileno(self) -> int:
         """Readable when something came into the job's folder."""
@@ -34,8 +39,13 @@ class StopRequests:
     def look(self) -> list[tuple[bool, Document]]:
         """New requests as ``(force, document)``."""
         found = []
+        self._missed = False
         for force, path in list(self._paths.items()):
-            request = _read(path, force)
+            try:
+                request = _read(path, force)
+            except StorageFailed:  # a bad moment is no request; the job goes on
+                self._missed = True
+                continue
             if request is not None:
                 del self._paths[force]
                 found.append((force, request))
@@ -47,5 +57,5 @@ def _read(path: str, force: bool) -> Document | None:
         return schema.check(files.read_document(path), schema.STOP_REQUEST)
     except FileNotFoundError:
         return None
-    except ForgatherError as error:  # unreadable, and still somebody put it there
+    except (BadDocument, UnreadableFile) as error:  # unreadable, and still somebody put it there
         return {"force": force, "grace_s": None, "by": f"a request that cannot be read ({error})"}

@@ -112,9 +112,9 @@ class Supervision:
     def _heed_clock(self) -> None:
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + self._requests.look_again_s
             for force, request in self._requests.look():
                 self._heed_request(force, request, now)
+            self._next_look = now + self._requests.look_again_s
         if self._limit_s is not None and now >= self._began + self._limit_s and self.stopping.deadline is None:
             self._stop({"kind": "timed_out", "limit_s": self._limit_s}, f"its limit of {self._limit_s:g} s is over")
         self.stopping.act(now)

@@ -32,7 +32,11 @@ def admit(spool: Spool) -> Iterator[tuple[str, str]]:
 
     Files still being copied stay for the next look. Names beginning with a
     dot are somebody's temporary files (rsync's) and are left alone.
+
+    Raises:
+        StorageFailed: once all were tried; one could not be read or moved now.
     """
+    failed = None
     for name in sorted(files.names(spool.paths.incoming)):
         if name.startswith("."):
             continue
@@ -41,18 +45,32 @@ def admit(spool: Spool) -> Iterator[tuple[str, str]]:
         if age_s is None or (not name.endswith(".json") and age_s < NOT_JSON_PATIENCE_S):
             continue
         try:
-            yield name, _admit_one(spool, path)
+            job_id = _admit_or_reject(spool, path, age_s)
         except FileNotFoundError:
             continue  # taken back, or admitted by another host's dispatcher
-        except (BadDocument, UnreadableFile) as error:
-            if age_s >= STILL_WRITING_S or not _is_regular(path):
-                reject(spool, path, str(error), error.hint)
-                yield name, ""
+        except StorageFailed as error:
+            failed = error
+            continue
+        if job_id is not None:
+            yield name, job_id
+    if failed is not None:
+        raise failed
 
 
 def pending(spool: Spool) -> bool:
     """Whether incoming/ holds a file that is, or will be, decided on."""
     return any(not name.startswith(".") for name in files.names(spool.paths.incoming))
+
+
+def _admit_or_reject(spool: Spool, path: str, age_s: float) -> str | None:
+    """Its new id; empty: it was rejected; None: it is left for the next look, since it may still be being written."""
+    try:
+        return _admit_one(spool, path)
+    except (BadDocument, UnreadableFile) as error:
+        if age_s < STILL_WRITING_S and _is_regular(path):
+            return None
+        reject(spool, path, str(error), error.hint)
+        return ""
 
 
 def _admit_one(spool: Spool, path: str) -> str:

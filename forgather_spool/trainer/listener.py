@@ -16,7 +16,7 @@ import time
 from collections import deque
 
 from forgather_spool import schema
-from forgather_spool.errors import BadDocument, Busy, ForgatherError, UnreadableFile
+from forgather_spool.errors import BadDocument, Busy, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.spool import files
 from forgather_spool.spool.mailbox import Mailbox, read_endpoint
@@ -135,6 +135,9 @@ class Listener:
             command: dict[str, Any] = self._mailbox.read(command_id)
             late_at_unix_s = _unix_s(command["deadline_at"])
         except FileNotFoundError:
+            return None
+        except StorageFailed:
+            self._in_hand.discard(command_id)  # read again at the next look
             return None
         except (BadDocument, UnreadableFile) as error:
             self._refuse(command_id, f"the command cannot be read: {error}")
