@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
+from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, JobSpec
 from forgather_spool.runner.client import Hatched, Nursery
@@ -119,7 +119,7 @@ class Launcher:
         try:
             self._spool.withdraw_claim(entry[1])
             self._spool.put_back(entry, self._host_name)
-        except StorageFailed as error:
+        except (ForgatherError, OSError) as error:
             reason = f"{reason}; {error}"  # it stays in running/ without a claim: settled on a later pass
         return NotLaunched(entry, reason)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from forgather_spool import schema
 from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
-from forgather_spool.errors import Missing, SpoolUnsafe, StorageFailed
+from forgather_spool.errors import Missing, SpoolUnsafe, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import proc
 from forgather_spool.host.detect import detect
@@ -95,11 +95,9 @@ class _Life:
             self._begin(dispatcher)
             self.manager.ready(self._status(dispatcher))
             while not self.asked_to_leave:
-                self._pass(dispatcher)
-                if self._may_leave(dispatcher):
+                if self._pass(dispatcher) and self._may_leave(dispatcher):
                     break
-                dispatcher.wait(self._patience_s(), (wakeup_fd,))
-                _drain(wakeup_fd)
+                self._wait(dispatcher, wakeup_fd)
         finally:
             self.manager.stopping()
             dispatcher.close()
@@ -112,20 +110,33 @@ class _Life:
         except OSError as error:
             raise StorageFailed(f"cannot look after the spool: {error}", hint="forgather doctor") from None
 
-    def _pass(self, dispatcher: Dispatcher) -> None:
+    def _pass(self, dispatcher: Dispatcher) -> bool:
+        """False: it was broken off, and what was seen is not to be relied on."""
+        whole = False
         try:
             dispatcher.step()
             self._publish(dispatcher)
-        except (StorageFailed, Missing, OSError) as error:
+            whole = True
+        except (StorageFailed, UnreadableFile, Missing, OSError) as error:
             # A full disk, no descriptor left, a manager that restarts: nothing is lost by looking again a little later.
             _say(f"cannot go on for now: {error}")
+            dispatcher.look_again()
             time.sleep(PAUSE_AFTER_FAILURE_S)
         if self.explain:
             self._say_reasons(dispatcher)
         self.manager.alive(self._status(dispatcher))
+        return whole
+
+    def _wait(self, dispatcher: Dispatcher, wakeup_fd: int) -> None:
+        try:
+            dispatcher.wait(self._patience_s(), (wakeup_fd,))
+        except (StorageFailed, OSError) as error:
+            _say(f"cannot wait: {error}")
+            time.sleep(PAUSE_AFTER_FAILURE_S)
+        _drain(wakeup_fd)
 
     def _may_leave(self, dispatcher: Dispatcher) -> bool:
-        if not dispatcher.is_idle:
+        if not self._is_idle(dispatcher):
             self._idle_since = None
             return False
         now = time.monotonic()
@@ -133,10 +144,22 @@ class _Life:
         if now - self._idle_since < self._idle_s:
             return False
         self.unlock()
-        if not self.spool.waiting() and not admit.pending(self.spool):
+        if self._is_empty():
             _say("nothing left to do")
             return True
         return not self.lock()  # somebody else is awake now, or we go on
+
+    def _is_idle(self, dispatcher: Dispatcher) -> bool:
+        try:
+            return dispatcher.is_idle
+        except (StorageFailed, UnreadableFile):
+            return False
+
+    def _is_empty(self) -> bool:
+        try:
+            return not self.spool.waiting() and not admit.pending(self.spool)
+        except (StorageFailed, UnreadableFile):
+            return False  # who cannot look does not leave
 
     def _patience_s(self) -> float:
         limits = [BELT_S]

@@ -84,6 +84,10 @@ class Dispatcher:
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
 
+    def look_again(self) -> None:
+        """Forget what was heard and look at the directories in the next pass: the last one was broken off."""
+        self._look_again_at = 0.0
+
     def step(self) -> None:
         """One pass: hear, admit, settle, decide, launch."""
         self._hear()

@@ -33,7 +33,7 @@ class ProcessHost:
 
     def begin(self, scope: str, pid: int, limits: Limits, description: str) -> None:
         start_ticks = proc.start_ticks(pid)
-        if scope in self._runners:
+        if scope in self._runners and self.members(scope):
             self._events.append(ScopeRefused(scope, f"{scope} is there already", exists=True))
         elif start_ticks is None or not proc.is_alive(pid, start_ticks):
             self._events.append(ScopeRefused(scope, f"process {pid} ended before it was told to go"))

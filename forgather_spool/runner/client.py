@@ -71,8 +71,8 @@ class Nursery:
         """Let the child run its job. If it has died meanwhile its scope is empty, and that tells."""
         try:
             os.write(hatched.go_fd, GO)
-        except BrokenPipeError:
-            pass
+        except OSError:
+            pass  # closing tells it to exit
         finally:
             os.close(hatched.go_fd)
 

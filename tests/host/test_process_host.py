@@ -132,3 +132,19 @@ def test_the_host_is_what_the_machine_offers_unless_one_is_named() -> None:
     with pytest.raises(UsageError):
         detect({"FORGATHER_HOST_KIND": "docker"})
     assert "asks for plain processes" in (why_not_systemd({"FORGATHER_HOST_KIND": "process"}) or "")
+
+
+def test_a_scope_whose_runner_died_before_its_job_began_is_no_longer_there() -> None:
+    """Else a launch that failed once would be refused for as long as this dispatcher lives."""
+    host = ProcessHost()
+    dead = subprocess.Popen(["true"])
+    host.adopt("forgather-job-q_1-1.scope", dead.pid, proc.start_ticks(dead.pid) or 0)
+    dead.wait()
+    child = subprocess.Popen(["sleep", "1000"])
+    try:
+        host.begin("forgather-job-q_1-1.scope", child.pid, Limits(), "again")
+
+        assert host.events() == [ScopeStarted("forgather-job-q_1-1.scope")]
+    finally:
+        child.kill()
+        child.wait()
