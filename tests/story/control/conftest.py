@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.training import Training
+from tests.loops import Training
 
 
 @pytest.fixture

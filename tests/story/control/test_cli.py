@@ -23,7 +23,7 @@ from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
 from tests import builders
-from tests.training import ROOT, Training
+from tests.loops import ROOT, Training
 from tests.waiting import wait_until
 
 Train = Callable[..., Training]

@@ -12,7 +12,7 @@ import pytest
 
 from forgather_spool.spool.mailbox import ACK, Mailbox
 from forgather_spool.spool.paths import Paths
-from tests.training import Training
+from tests.loops import Training
 from tests.waiting import wait_until
 
 Train = Callable[..., Training]

@@ -20,7 +20,7 @@ from forgather_spool.endpoint.server import EndpointServer
 from forgather_spool.errors import Busy, Missing
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.queue import Spool
-from tests.training import Training
+from tests.loops import Training
 from tests.waiting import wait_until
 
 TOKEN = "t0ken" * 8
