@@ -1,0 +1,73 @@
+"""How many short jobs a second go through a full queue, two at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.lab import Lab
+from benchmarks.measure import BenchmarkFailed, Samples
+from benchmarks.row import Row, at_least, from_samples
+from benchmarks.spools import ended, fill, set_dispatch, start_dispatcher
+
+GROUP = "drain"
+AT_ONCE = 2
+
+
+def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
+    """Jobs a second; with `systemd` also those in scopes, and what systemd-run starts a second."""
+    jobs = 100 if lab.quick else 1000
+    taken: dict[str, list[float]] = {}
+    for _ in range(1 if lab.quick else 3):
+        taken.setdefault("embedded", []).append(_drain(lab, "process", jobs))
+        if systemd:
+            taken.setdefault("scope", []).append(_drain(lab, "systemd", jobs))
+            for name, words in (("systemd-run", ["--collect"]), ("systemd-run --scope", ["--scope"])):
+                command = ["systemd-run", "--user", "--quiet", *words, "true"]
+                taken.setdefault(name, []).append(_loop(command, lab.env(), jobs // 5))
+    return {name: Samples(tuple(values)) for name, values in taken.items()}
+
+
+def rows(taken: Mapping[str, Samples]) -> list[Row]:
+    found = []
+    for name, what, limit in (("embedded", "embedded", 100), ("scope", "in scopes", 50)):
+        if name in taken:
+            peer = "systemd-run --user" if "systemd-run" in taken else None
+            against = taken.get("systemd-run")
+            found.append(
+                from_samples(
+                    GROUP, what, taken[name], unit="jobs/s", peer=peer, against=against, bar=at_least(limit),
+                    note=f"`true`, {AT_ONCE} at a time, from the dispatcher's start to its end",
+                )
+            )  # fmt: skip
+    for name in ("systemd-run", "systemd-run --scope"):
+        if name in taken:
+            note = f"a loop of them, {AT_ONCE} at a time"
+            found.append(
+                from_samples(GROUP, name.replace("run", "run --user", 1), taken[name], unit="jobs/s", note=note)
+            )
+    return found
+
+
+def _drain(lab: Lab, kind: str, jobs: int) -> float:
+    home = lab.home(f"drain-{kind}")
+    set_dispatch(home, no_gpu_limit=AT_ONCE)
+    fill(home, jobs)
+    begin = time.perf_counter()
+    code = start_dispatcher(lab, lab.env(home, FORGATHER_HOST_KIND=kind), idle_s=0).wait()
+    took_s = time.perf_counter() - begin
+    if code != 0 or ended(home) != jobs:
+        raise BenchmarkFailed(f"{ended(home)} of {jobs} jobs ended, the dispatcher with {code}")
+    return jobs / took_s
+
+
+def _loop(command: list[str], env: Mapping[str, str], count: int) -> float:
+    def once(_: int) -> None:
+        subprocess.run(command, env=env, check=True, stdin=subprocess.DEVNULL)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        begin = time.perf_counter()
+        list(pool.map(once, range(count)))
+        return count / (time.perf_counter() - begin)

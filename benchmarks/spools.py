@@ -1,0 +1,67 @@
+"""Filling spools, and dispatchers over them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.lab import Lab
+from benchmarks.measure import await_that
+from forgather_spool.document import dump
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import Paths, new_job_id
+
+TRUE = {"version": 1, "argv": ["true"], "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}}
+
+
+def fill(home: Path, count: int) -> None:
+    """`count` waiting jobs. Without fsync: what is measured comes after."""
+    paths, data = Paths(str(home)), dump(TRUE)
+    for _ in range(count):
+        path = paths.queued(new_job_id(), 0)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, files.FILE_MODE)
+        os.write(fd, data)
+        os.close(fd)
+
+
+def set_dispatch(home: Path, **settings: object) -> None:
+    """`no_gpu_limit`, `paused`: as `forgather sched limit` and `sched pause` leave them."""
+    paths = Paths(str(home))
+    files.replace(paths.dispatch, {"version": 1, **settings}, paths.tmp)
+
+
+@contextmanager
+def dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float = 600) -> Iterator[subprocess.Popen[bytes]]:
+    """A dispatcher that is awake, for the home `env` names; ended when left."""
+    paths = Paths(env["FORGATHER_HOME"])
+    process = start_dispatcher(lab, env, idle_s=idle_s)
+    try:
+        published = paths.host(env["FORGATHER_HOST"])
+        await_that(lambda: _published_by(published) == process.pid, "the dispatcher to look for the first time")
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start_dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float) -> subprocess.Popen[bytes]:
+    command = [str(lab.python), "-P", "-m", "forgather_spool.dispatcher"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, env={**env, "FORGATHER_IDLE_S": str(idle_s)}, stdin=quiet, stdout=quiet, stderr=quiet
+    )
+
+
+def ended(home: Path) -> int:
+    paths = Paths(str(home))
+    return sum(len(files.names(paths.done_on(day))) for day in files.names(paths.done))
+
+
+def _published_by(path: str) -> object:
+    try:
+        return files.read_document(path).get("dispatcher_pid")
+    except FileNotFoundError:
+        return None
