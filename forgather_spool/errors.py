@@ -30,6 +30,10 @@ class JobFailed(ForgatherError):
     """The job, or what was asked of it, did not succeed."""
 
 
+class BadArgument(ForgatherError):
+    """A dynamic argument of a config is missing, unknown, of the wrong type or out of its bounds."""
+
+
 class UsageError(ForgatherError):
     """The request cannot be what was meant: a bad value, an unknown id."""
 
