@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from forgather_spool import schema
 from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
-from forgather_spool.errors import Missing, SpoolUnsafe, StorageFailed, UnreadableFile
+from forgather_spool.dispatcher.wake import wake
+from forgather_spool.errors import ForgatherError, Missing, SpoolUnsafe, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import proc
 from forgather_spool.host.detect import detect
@@ -143,11 +144,24 @@ class _Life:
         self._idle_since = now if self._idle_since is None else self._idle_since
         if now - self._idle_since < self._idle_s:
             return False
+        # Said before the lock is free: systemd ignores a start of a unit it believes to be running, and does that of
+        # one that is stopping once it has stopped.
+        self.manager.stopping()
         self.unlock()
         if self._is_empty():
             _say("nothing left to do")
             return True
+        if self.manager.is_listening:
+            return self._start_successor()
         return not self.lock()  # somebody else is awake now, or we go on
+
+    def _start_successor(self) -> bool:
+        """A job came while we were leaving, and systemd lets no unit stay that has said it stops."""
+        try:
+            wake(self.spool.paths)
+        except ForgatherError as error:
+            _say(f"nobody looks after what came while we were leaving: {error}")
+        return True
 
     def _is_idle(self, dispatcher: Dispatcher) -> bool:
         try:

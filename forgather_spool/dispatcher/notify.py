@@ -18,6 +18,10 @@ class ServiceManager:
         ours = usec.isdecimal() and (not pid or pid == str(os.getpid()))
         self.watchdog_s: float | None = int(usec) / 1e6 if ours else None
 
+    @property
+    def is_listening(self) -> bool:
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")
 

@@ -35,7 +35,8 @@ PATIENCE_S = 2.0  # systemctl answers in 5 ms; a manager that hangs must not hol
 POLL_S = 0.001
 MAX_ANSWER_BYTES = 4096
 CARRIED = (  # what a dispatcher in a transient unit must know of where it was started
-    "FORGATHER_HOST", "FORGATHER_HOST_KIND", "CUDA_VISIBLE_DEVICES", "PATH", "PYTHONPATH", "LD_LIBRARY_PATH",
+    "FORGATHER_HOST", "FORGATHER_HOST_KIND", "FORGATHER_IDLE_S", "CUDA_VISIBLE_DEVICES", "PATH", "PYTHONPATH",
+    "LD_LIBRARY_PATH",
 )  # fmt: skip
 OF_A_JOB = (
     "FORGATHER_SCOPE",
