@@ -33,6 +33,7 @@ UNIT_FOLDERS = ("~/.config/systemd/user", "/etc/systemd/user", "/usr/local/lib/s
 LOG_LIMIT_BYTES = 1 << 20  # begun anew past this, so that it can be read and never fills a disk
 PATIENCE_S = 2.0  # systemctl answers in 5 ms; a manager that hangs must not hold up a submit
 POLL_S = 0.001
+START_TRIES = 3
 MAX_ANSWER_BYTES = 4096
 CARRIED = (  # what a dispatcher in a transient unit must know of where it was started
     "FORGATHER_HOST", "FORGATHER_HOST_KIND", "FORGATHER_IDLE_S", "CUDA_VISIBLE_DEVICES", "PATH", "PYTHONPATH",
@@ -112,20 +113,29 @@ def _start_by_systemd(paths: Paths) -> None:
 
 
 def _start_unit(unit: str) -> None:
-    code, answer = _ask(["systemctl", "--user", "start", "--no-block", unit])
+    code, answer = _ask(_start_command(unit))
     if code != 0:
         raise Missing(f"systemctl --user start {unit}: {answer}", hint=f"systemctl --user status {unit}")
 
 
 def _start_transient(paths: Paths) -> None:
     unit = transient_unit(paths.home)
-    code, answer = _ask(transient_command(paths.home, unit, os.environ))
-    if code == 0:
-        return
-    if "already" not in answer:
-        raise Missing(f"systemd-run --user: {answer}", hint="forgather doctor; or export FORGATHER_HOST_KIND=process")
-    # It exists: starting, or about to leave. A start of the latter is done once it has left.
-    _start_unit(unit)
+    for _ in range(START_TRIES):
+        code, answer = _ask(transient_command(paths.home, unit, os.environ))
+        if code == 0:
+            return
+        if "already" not in answer:
+            break
+        # It exists: starting, or about to leave. A start of the latter is done once it has left.
+        code, answer = _ask(_start_command(unit))
+        if code == 0:
+            return
+        # It has left in between, and systemd has forgotten it: then it can be made anew.
+    raise Missing(f"systemd-run --user: {answer}", hint="forgather doctor; or export FORGATHER_HOST_KIND=process")
+
+
+def _start_command(unit: str) -> list[str]:
+    return ["systemctl", "--user", "start", "--no-block", unit]
 
 
 def transient_command(home: str, unit: str, environ: Mapping[str, str]) -> list[str]:

@@ -6,17 +6,21 @@ import sys
 
 from tests.hosts import REPOSITORY, TestHost
 
-FORGATHER = f"{sys.executable} -B {REPOSITORY}/bin/forgather"
-# The dispatcher leaves as soon as there is nothing to do; each submit comes as soon as its lock is free.
-SUBMITS = f"""
-import fcntl, glob, os, subprocess, sys
-lock = os.path.expanduser("~/spool/hosts/{{}}.lock".format(os.environ["FORGATHER_HOST"]))
+# The dispatcher leaves as soon as there is nothing to do; each submit comes the moment its lock is free.
+SUBMITS = """
+import fcntl, os, sys
+from forgather_spool.dispatcher.wake import wake
+from forgather_spool.spool.queue import Spool
+from tests.waiting import wait_until
+spool = Spool().create()
+lock = spool.paths.host_lock(os.environ["FORGATHER_HOST"])
 for number in range(int(sys.argv[1])):
-    if os.path.exists(lock):
+    if number:
         with open(lock) as file:
             fcntl.flock(file, fcntl.LOCK_SH)
-    job = subprocess.run("{FORGATHER} submit --quiet -- true".split(), check=True, capture_output=True, text=True)
-    subprocess.run(["timeout", "20", *"{FORGATHER} job wait".split(), job.stdout.strip()], check=True)
+    job_id = spool.submit({"argv": ["true"], "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}})
+    wake(spool.paths)
+    wait_until(lambda: spool.has_result(job_id), 20, f"the end of job {number}")
 """
 
 
@@ -30,6 +34,6 @@ def test_a_job_submitted_while_the_dispatcher_leaves_is_started(systemd_host: Te
         "FORGATHER_IDLE_S": "0",
     }
 
-    done = systemd_host.run(sys.executable, "-c", SUBMITS, "8", env=env, check=False, timeout_s=120)
+    done = systemd_host.run(sys.executable, "-c", SUBMITS, "10", env=env, check=False, timeout_s=120)
 
     assert done.returncode == 0, done.stderr
