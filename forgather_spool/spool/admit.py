@@ -99,6 +99,11 @@ def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
     except StorageFailed:
         pass  # a full disk must not leave the file in everybody's way; the move needs no space
     try:
+        if _is_regular(path):
+            files.make_private(path)
+    except (FileNotFoundError, UnreadableFile, StorageFailed):
+        pass
+    try:
         files.move(path, target)
     except FileNotFoundError:
         files.discard(f"{target}.why")

@@ -29,6 +29,7 @@ from forgather_spool.spool.place import (
     all_job_ids,
     ended_places,
     locate,
+    rejected_places,
     state_at,
     waiting_places,
 )
@@ -67,6 +68,8 @@ class Job:
 def find(spool: Spool, text: str) -> str:
     """The id of the job meant by `text`: an id, the beginning of just one id, or a name.
 
+    A rejected file is meant by its name in rejected/.
+
     Of several jobs of one name the latest that has not ended, else the latest.
 
     Raises:
@@ -79,9 +82,11 @@ def find(spool: Spool, text: str) -> str:
     fits = sorted(job_id for job_id in all_job_ids(spool) if len(text) >= MIN_PREFIX and job_id.startswith(text))
     if len(fits) == 1:
         return fits[0]
-    named = _named(spool, text)
+    named = _named(spool, text) if text else None  # a script's variable that is not set means no job
     if named is not None:
         return named
+    if any(place.job_id == text for place in rejected_places(spool)):
+        return text
     if fits:
         shown = ", ".join(fits[:CANDIDATES_SHOWN]) + (", ..." if len(fits) > CANDIDATES_SHOWN else "")
         raise NoSuchJob(f"{len(fits)} jobs begin with {text}: {shown}", hint="give more of the id")

@@ -68,6 +68,8 @@ Place = Queued | Taken | Ended | Rejected
 
 def locate(spool: Spool, job_id: str) -> Place | None:
     """Where the job's spec lies. None: there is no such job."""
+    if not is_job_id(job_id):
+        return _rejected(spool, job_id)
     for _ in range(LOOKS):
         place = _queued(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
         if place is not None:

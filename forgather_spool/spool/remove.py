@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Result
 from forgather_spool.spool import files
+from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.place import Ended, Rejected, ended_places
 from forgather_spool.spool.queue import Spool
 
@@ -29,6 +30,10 @@ def remove(spool: Spool, place: Ended | Rejected) -> None:
     Raises:
         StorageFailed: the file system refused; a job that is no longer listed is swept by the next cleanup.
     """
+    if isinstance(place, Rejected) and not is_job_id(place.job_id):
+        _remove_file(place.path)
+        files.discard(place.why_path)
+        return
     folder = spool.paths.job(place.job_id)
     if isinstance(place, Rejected):
         files.discard(place.why_path)
@@ -75,6 +80,17 @@ def _ended_at(spool: Spool, place: Ended) -> datetime | None:
         return Result.from_document(files.read_document(spool.paths.result(place.job_id))).ended_at
     except (FileNotFoundError, BadDocument, UnreadableFile):
         return None
+
+
+def _remove_file(path: str) -> None:
+    """What was dropped, be it a directory. No folder of jobs/ is its own, whatever its name."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        files.discard(path)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise files.failed("remove", path, error) from None
 
 
 def _remove_folder(spool: Spool, job_id: str) -> None:

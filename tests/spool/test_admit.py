@@ -122,6 +122,15 @@ def test_temporary_files_of_rsync_are_nobodys_business(spool):
     assert not admit.pending(spool)
 
 
+def test_what_is_set_aside_becomes_private(spool):
+    path = drop(spool, "bad.json", b"{")
+    os.chmod(path, 0o644)
+
+    list(admit.admit(spool))
+
+    assert os.stat(os.path.join(spool.paths.rejected, "bad.json")).st_mode & 0o777 == 0o600
+
+
 def test_two_bad_files_of_one_name_are_both_kept(spool):
     for content in (b"first", b"second"):
         drop(spool, "bad.json", content)

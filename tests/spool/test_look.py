@@ -141,6 +141,24 @@ def test_a_job_is_found_by_id_by_beginning_and_by_name(spool: Spool) -> None:
     assert find(spool, entry[1]) == find(spool, entry[1][:-1]) == find(spool, "night run") == entry[1]
 
 
+def test_a_rejected_file_is_found_by_its_name(spool: Spool) -> None:
+    dropped = Path(spool.paths.incoming, "mine.json")
+    dropped.write_text("{")
+    admit.reject(spool, str(dropped), "$: not JSON")
+
+    job = look(spool, find(spool, "mine.json"))
+
+    assert (job.state, job.problem) == (State.REJECTED, "$: not JSON")
+
+
+def test_an_empty_text_is_no_job_even_where_one_has_an_empty_name(spool: Spool) -> None:
+    """`forgather job kill "$JOB"` with JOB unset must stop nothing."""
+    builders.submitted(spool, name="")
+
+    with pytest.raises(NoSuchJob):
+        find(spool, "")
+
+
 def test_of_several_of_one_name_the_latest_that_goes_on_is_meant(spool: Spool) -> None:
     going_on = builders.running(spool, name="run")
     later_but_ended = builders.ended(spool, name="run")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool.place import locate
+from forgather_spool.spool import admit
+from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import ended_before, remove, sweep_removed
 from tests import builders
@@ -54,6 +55,22 @@ def test_a_folder_that_is_a_link_is_not_followed(spool: Spool, tmp_path: Path) -
     remove(spool, locate(spool, entry[1]))
 
     assert (precious / "result.json").exists()
+
+
+def test_a_rejected_file_goes_alone_whatever_its_name(spool: Spool) -> None:
+    """A trainer that nobody queued may have a folder of the same name."""
+    trainer = Path(spool.paths.jobs, "llama")
+    trainer.mkdir()
+    for name in ("llama", "folder.json"):
+        dropped = Path(spool.paths.incoming, name)
+        dropped.mkdir() if name == "folder.json" else dropped.write_text("{")
+        admit.reject(spool, str(dropped), "no job")
+
+    for place in rejected_places(spool):
+        remove(spool, place)
+
+    assert os.listdir(spool.paths.rejected) == []
+    assert trainer.is_dir()
 
 
 def test_only_what_ended_before_the_cutoff_is_old(spool: Spool) -> None:

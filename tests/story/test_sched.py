@@ -336,6 +336,18 @@ def test_cleanup_of_a_job_just_before_done_removes_it(spool: Spool) -> None:
     assert locate(spool, entry[1]) is None
 
 
+def test_a_rejected_file_goes_only_by_its_name(spool: Spool) -> None:
+    dropped = Path(spool.paths.incoming, "bad.json")
+    dropped.write_text("{")
+    admit.reject(spool, str(dropped), "$: not JSON")
+
+    assert printed("cleanup") == "removed 0\n"
+    assert "not JSON" in printed("why", "bad.json")
+    assert printed("cleanup", "bad.json") == "removed 1\n"
+
+    assert os.listdir(spool.paths.rejected) == []
+
+
 def test_cleanup_by_age(spool: Spool) -> None:
     builders.ended(spool)
 
