@@ -121,7 +121,7 @@ def _check_text(where: str, text: object) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise BadDocument(_shown(where), "half of a surrogate pair: not a character") from None
+            raise BadDocument(_shown(where), "half of a surrogate pair, so no UTF-8 text") from None
 
 
 def _shown(where: str) -> str:
@@ -155,6 +155,8 @@ def _integer(text: str) -> int:
 
 
 def _parse_text(text: str) -> object:
+    if not text.strip():
+        raise BadDocument("$", "is empty")
     import json  # brings `re`, 7 ms: a program that only writes documents need not pay for it
 
     try:

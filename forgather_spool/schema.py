@@ -108,9 +108,13 @@ def _whole(where: str, value: object, field: Field) -> None:
 
 def _in_range(where: str, value: float, field: Field) -> None:
     if field.minimum is not None and value < field.minimum:
-        raise BadDocument(where, f"{value} is less than {field.minimum:g}")
+        raise BadDocument(where, f"{value} is less than {_plain(field.minimum)}")
     if field.maximum is not None and value > field.maximum:
-        raise BadDocument(where, f"{value} is more than {field.maximum:g}")
+        raise BadDocument(where, f"{value} is more than {_plain(field.maximum)}")
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _boolean(where: str, value: object, field: Field) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import click
 
 from forgather_spool.errors import UnreadableFile
-from forgather_spool.job import State, describe, exit_status_of
+from forgather_spool.job import State, TimedOut, describe, exit_status_of
 from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool.follow import ENDED, Follower
 from forgather_spool.spool.look import Job, find, look
@@ -244,7 +244,7 @@ def _ending(ended: Job) -> str:
 
     if ended.result is None:
         return f"{ended.job_id}: {shown(ended.problem or ended.state.value)}"
-    time_taken = took(ended)
+    time_taken = None if isinstance(ended.result.outcome, TimedOut) else took(ended)
     return f"{ended.job_id}: {shown(describe(ended.result.outcome))}" + (f" after {time_taken}" if time_taken else "")
 
 

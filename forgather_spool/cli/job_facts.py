@@ -90,7 +90,10 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
         ("peak memory", _with_unit(told.get("peak_memory_bytes"), "bytes", 0)),
         ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
         ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
-        ("not journaled", f"{dropped:,} lines; they are in the log" if isinstance(dropped, int) and dropped else None),
+        (
+            "journaled",
+            f"all but {dropped:,} lines (the log has them)" if isinstance(dropped, int) and dropped else None,
+        ),
         *[("step", step) for step in steps(job)],
     ]
 

@@ -269,6 +269,12 @@ def test_wait_exits_as_the_job_did(spool: Spool, outcome: dict[str, Any], status
     assert run("wait", builders.ended(spool, outcome=outcome)[1]).exit_code == status
 
 
+def test_a_time_limit_is_said_once(spool: Spool) -> None:
+    ended = builders.ended(spool, outcome={"kind": "timed_out", "limit_s": 5})
+
+    assert run("wait", ended[1]).stdout == f"{ended[1]}: timed out after 5 s\n"
+
+
 def test_wait_for_several_exits_as_the_first_that_failed(spool: Spool) -> None:
     codes = (0, 5, 6)
     ids = [builders.ended(spool, outcome={"kind": "exited", "exit_code": code})[1] for code in codes]

@@ -143,7 +143,7 @@ REFUSED = [
     (["--time", "soon", "true"], "--time: 'soon' is not a duration"),
     (["--time", "0", "true"], "--time: 0.0 is less than 0.001"),
     (["--memory", "10X", "true"], "--memory: '10X' is not a size"),
-    (["--memory", "1K", "true"], "--memory: 1024 is less than"),
+    (["--memory", "1K", "true"], "--memory: 1024 is less than 1048576"),
     (["--gpu-memory=", "true"], "--gpu-memory: '' is not a size"),
     (["--cpus", "-2", "true"], "--cpus: '-2' is not a number"),
     (["--name", "x" * 201, "true"], "--name: longer than 200 bytes"),
