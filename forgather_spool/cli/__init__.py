@@ -18,7 +18,7 @@ import os
 import sys
 
 from forgather_spool.cli.show import shown
-from forgather_spool.errors import ForgatherError
+from forgather_spool.errors import ForgatherError, StorageFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +47,17 @@ def reported(action: Callable[[], int]) -> int:
         # Python flushes stdout once more when it leaves, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return READER_GONE
+    except OSError as error:
+        if error.filename is not None or error.errno not in _CANNOT_WRITE:
+            return _our_bug(error)
+        hint = "what was asked for may have been done: look before you try again"
+        tell(StorageFailed(f"cannot write the answer: {error.strerror}", hint=hint))
+        return StorageFailed.exit_code
     except Exception as error:
         return _our_bug(error)
+
+
+_CANNOT_WRITE = {5, 28, 122}  # EIO, ENOSPC, EDQUOT: stdout or stderr is a file on a disk that takes no more
 
 
 def tell(error: ForgatherError) -> None:

@@ -16,7 +16,7 @@ from forgather_spool.cli import environment, warn
 from forgather_spool.cli.git_commit import git_commit
 from forgather_spool.cli.submit_options import OPTIONS, Given, Option
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
-from forgather_spool.errors import BadDocument, ForgatherError, UsageError
+from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UsageError
 from forgather_spool.host import user_manager
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
@@ -57,8 +57,14 @@ def _say(given: Given, spec: Document, job_id: str) -> None:
         line = f"{job_id}\n"
     else:
         line = f"queued: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})\n"
-    sys.stdout.write(line)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"the job is queued as {job_id}, but its id cannot be written to stdout: {error.strerror}"
+        raise StorageFailed(message, hint="do not submit it again; forgather sched list shows it") from None
 
 
 def _wake(paths: Paths, *, quiet: bool) -> None:

@@ -119,10 +119,7 @@ class _Life:
             self._publish(dispatcher)
             whole = True
         except (StorageFailed, UnreadableFile, Missing, OSError) as error:
-            # A full disk, no descriptor left, a manager that restarts: nothing is lost by looking again a little later.
-            _say(f"cannot go on for now: {error}")
-            dispatcher.look_again()
-            time.sleep(PAUSE_AFTER_FAILURE_S)
+            _look_again_later(dispatcher, error)
         if self.explain:
             self._say_reasons(dispatcher)
         self.manager.alive(self._status(dispatcher))
@@ -131,13 +128,12 @@ class _Life:
     def _wait(self, dispatcher: Dispatcher, wakeup_fd: int) -> None:
         try:
             dispatcher.wait(self._patience_s(), (wakeup_fd,))
-        except (StorageFailed, OSError) as error:
-            _say(f"cannot wait: {error}")
-            time.sleep(PAUSE_AFTER_FAILURE_S)
+        except (StorageFailed, UnreadableFile, OSError) as error:
+            _look_again_later(dispatcher, error)
         _drain(wakeup_fd)
 
     def _may_leave(self, dispatcher: Dispatcher) -> bool:
-        if not self._is_idle(dispatcher):
+        if not _is_sure(dispatcher, lambda: dispatcher.is_idle):
             self._idle_since = None
             return False
         now = time.monotonic()
@@ -148,7 +144,7 @@ class _Life:
         # one that is stopping once it has stopped.
         self.manager.stopping()
         self.unlock()
-        if self._is_empty():
+        if _is_sure(dispatcher, lambda: not self.spool.waiting() and not admit.pending(self.spool)):
             _say("nothing left to do")
             return True
         if self.manager.is_listening:
@@ -162,18 +158,6 @@ class _Life:
         except ForgatherError as error:
             _say(f"nobody looks after what came while we were leaving: {error}")
         return True
-
-    def _is_idle(self, dispatcher: Dispatcher) -> bool:
-        try:
-            return dispatcher.is_idle
-        except (StorageFailed, UnreadableFile):
-            return False
-
-    def _is_empty(self) -> bool:
-        try:
-            return not self.spool.waiting() and not admit.pending(self.spool)
-        except (StorageFailed, UnreadableFile):
-            return False  # who cannot look does not leave
 
     def _patience_s(self) -> float:
         limits = [BELT_S]
@@ -237,6 +221,22 @@ def refuse_torn_reads(home: str) -> None:
     if proc.file_system_of(home) == "fuse.sshfs":
         message = f"{home} lies on sshfs, which shows half-written files"
         raise SpoolUnsafe(message, hint="use NFS, or rsync into incoming/")
+
+
+def _is_sure(dispatcher: Dispatcher, look: Callable[[], bool]) -> bool:
+    """What `look` says; False where it cannot look: who cannot look does not leave."""
+    try:
+        return look()
+    except (StorageFailed, UnreadableFile) as error:
+        _look_again_later(dispatcher, error)
+        return False
+
+
+def _look_again_later(dispatcher: Dispatcher, error: Exception) -> None:
+    """A full disk, no descriptor left, a manager that restarts: nothing is lost by looking again a little later."""
+    _say(f"cannot go on for now: {error}")
+    dispatcher.look_again()
+    time.sleep(PAUSE_AFTER_FAILURE_S)
 
 
 def _card(gpu: Gpu) -> dict[str, object]:

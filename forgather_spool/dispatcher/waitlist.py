@@ -29,7 +29,7 @@ class Waitlist:
         on_bad: Callable[[Entry, ForgatherError], None],
         on_trouble: Callable[[Entry, ForgatherError], None],
     ) -> None:
-        """`on_bad` gets an entry whose spec is no spec, and should set it aside; `on_trouble` one to try again later."""
+        """`on_bad` gets an entry whose spec is none, and should set it aside; `on_trouble` one to try again later."""
         self._spool = spool
         self._on_bad = on_bad
         self._on_trouble = on_trouble

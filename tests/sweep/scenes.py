@@ -1,0 +1,75 @@
+"""Spools to sweep over: fresh ones, and one in which everything is half done."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from forgather_spool.host import proc
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import CANCEL
+from forgather_spool.spool.queue import Entry, utc_now
+from tests.story.world import HOST, World
+from tests.sweep.ledger import LINE
+
+DEAD = {"pid": 4194304, "start_ticks": 1}  # above the kernel's largest pid
+
+
+def submitted(world: World) -> Entry:
+    """A waiting job that writes itself down when it runs."""
+    return world.submit(LINE)
+
+
+def dropped(world: World, name: str = "dropped") -> None:
+    """The same as a file in incoming/, as `mv` leaves it."""
+    text = json.dumps({"argv": ["sh", "-c", LINE], "cwd": str(world.folder)})
+    partial = Path(world.spool.paths.incoming, f".{name}")
+    partial.write_text(text)
+    partial.rename(partial.with_name(f"{name}.json"))
+
+
+def everything_half_done(world: World) -> None:
+    """What a dispatcher can find after others were killed: one job in each state, and one dropped file."""
+    world.spool.open_host(HOST)
+    waiting, launching, started, ending, cancelling, cancelled, stopped = (submitted(world) for _ in range(7))
+    for entry in (launching, started, ending):
+        world.spool.claim(entry, HOST)
+        world.spool.write_claim(entry[1], claim_of_the_dead(entry))
+    for entry in (started, ending):
+        world.spool.start(entry[1])
+    _leave_result(world, ending)
+    for entry in (cancelling, cancelled):
+        os.rename(world.spool.paths.queued(entry[1], 0), world.spool.paths.taken(CANCEL, entry[1], 0))
+    world.spool.write_result(cancelled[1], _result({"kind": "cancelled", "by": "anna"}))
+    files.make_directory(world.spool.paths.job(stopped[1]))
+    world.spool.ask_to_stop(stopped[1], by="anna")
+    Path(world.spool.paths.tmp, f"{os.uname().nodename.partition('.')[0]}.{DEAD['pid']}.abc").write_text("{")
+    dropped(world)
+    names = [entry[1] for entry in (waiting, launching, started, ending, cancelling, cancelled, stopped)]
+    (world.folder / "jobs").write_text("\n".join(names))
+
+
+def job_ids(world: World) -> set[str]:
+    """The jobs of the scene that was made here; what was dropped has no id yet."""
+    return set((world.folder / "jobs").read_text().split())
+
+
+def claim_of_the_dead(entry: Entry, boot_id: str | None = None) -> dict[str, object]:
+    """A claim whose runner has died."""
+    return {
+        "version": 1, "attempt": 1, "host": HOST, "host_kind": "process", "boot_id": boot_id or proc.boot_id(),
+        "scope": f"forgather-job-{entry[1]}-1.scope", "priority": -entry[0], "gpus": [], "runner": DEAD,
+        "claimed_at": utc_now(),
+    }  # fmt: skip
+
+
+def _leave_result(world: World, entry: Entry) -> None:
+    """It ran once and said so."""
+    with open(world.folder / "ran", "a") as ran:
+        print(entry[1], file=ran)
+    world.spool.write_result(entry[1], _result({"kind": "exited", "exit_code": 0}))
+
+
+def _result(outcome: dict[str, object]) -> dict[str, object]:
+    return {"version": 1, "attempt": 1, "outcome": outcome, "started_at": None, "ended_at": utc_now()}

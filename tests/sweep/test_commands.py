@@ -1,0 +1,101 @@
+"""`submit`, `sched cancel` and `sched pause`, killed or refused by the kernel at each of their system calls in turn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.job import Cancelled
+from forgather_spool.spool import settings
+from tests.story.world import World
+from tests.sweep import ledger, scenes, strace, walk
+
+EFFECTS = pytest.mark.parametrize("effects", [walk.kill, walk.fail])
+
+
+def into_a_new_home(world: World) -> list[str]:
+    """The first submit of all: it makes the spool."""
+    shutil.rmtree(world.spool.paths.home)
+    return [*walk.FORGATHER, "submit", "--cwd", str(world.folder), "--", "sh", "-c", ledger.LINE]
+
+
+def into_a_spool_that_stands(world: World) -> list[str]:
+    return [*walk.FORGATHER, "submit", "--cwd", str(world.folder), "--", "sh", "-c", ledger.LINE]
+
+
+def submitted_or_not(world: World, done: strace.Disturbed) -> list[str]:
+    """Acknowledged is there; refused is not there; nothing in between."""
+    world.spool.create()
+    there = {job_id for _, job_id in world.spool.waiting()}
+    acknowledged = set(done.stdout.split()[1:2])
+    found = [] if acknowledged <= there else [f"{acknowledged} was acknowledged and is not there"]
+    if done.returncode > 0 and not all(job_id in done.stderr for job_id in there):
+        found.append(f"it said no ({done.stderr!r}), and {there} is there: submitting again runs it twice")
+    if done.returncode == 0 and len(there) != 1:
+        found.append(f"it succeeded, and there are {len(there)} jobs")
+    ledger.recover(world)
+    return found + ledger.violations(world, acknowledged)
+
+
+@EFFECTS
+@pytest.mark.parametrize("where", [into_a_new_home, into_a_spool_that_stands])
+def test_a_submit_is_whole_or_never_was_and_what_it_acknowledged_runs_once(where, effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(where), effects, where, submitted_or_not)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
+
+
+def a_cancel(world: World) -> list[str]:
+    _, job_id = scenes.submitted(world)
+    (world.folder / "jobs").write_text(job_id)
+    return [*walk.FORGATHER, "sched", "cancel", job_id]
+
+
+def cancelled_or_run(world: World, done: strace.Disturbed) -> list[str]:
+    """One of the two, and what was said to be cancelled never runs."""
+    jobs = scenes.job_ids(world)
+    ledger.recover(world)
+    found = ledger.violations(world, jobs, may_be=frozenset({Cancelled}))
+    if done.returncode == 0 and world.lines("ran"):
+        found.append(f"it said {done.stdout!r}, and the job ran")
+    return found
+
+
+@EFFECTS
+def test_a_cancel_leaves_a_job_that_is_cancelled_or_runs(effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(a_cancel), effects, a_cancel, cancelled_or_run)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
+
+
+def a_pause(world: World) -> list[str]:
+    _, job_id = scenes.submitted(world)
+    (world.folder / "jobs").write_text(job_id)
+    return [*walk.FORGATHER, "sched", "pause"]
+
+
+def paused_or_not(world: World, done: strace.Disturbed) -> list[str]:
+    """The setting is the old or the new one, can be changed again, and the job then runs."""
+    paused = settings.dispatch(world.spool.paths)["paused"]
+    found = [f"it said {done.stdout!r}, and paused is {paused}"] if done.returncode == 0 and not paused else []
+    settings.change_dispatch(world.spool.paths, paused=False)
+    ledger.recover(world)
+    return found + ledger.violations(world, scenes.job_ids(world))
+
+
+@EFFECTS
+def test_a_pause_is_set_or_not_and_never_torn(effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(a_pause), effects, a_pause, paused_or_not)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
