@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "submit": ("submit_command:submit", "Put a command into the queue."),
     "sched": ("sched:sched", "Look at the queue; pause, cancel, clean up."),
     "job": ("job:job", "One job: its state, its output, its end."),
+    "train": ("train:train", "Train what a project's config says, here or as a job."),
+    "ls": ("configs:ls", "The configs of a project."),
+    "show": ("configs:show", "A config as it is once everything is filled in."),
+    "init": ("configs:init", "Write a starter project."),
     "control": ("control:control", "Ask a running trainer: where it is, to save, to stop."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),
@@ -60,7 +64,9 @@ class Commands(click.Group):
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
-def app() -> None:
+@click.option("-t", "--config", metavar="CONFIG", help="A project's config, for train and show.")
+@click.option("-p", "--project", metavar="DIR", help="The project's folder. [default: here]")
+def app(config: str | None, project: str | None) -> None:
     """Queue training jobs on this machine's GPUs.
 
     Jobs are files under ~/.config/forgather ($FORGATHER_HOME); systemd runs

@@ -7,7 +7,7 @@
 On a command line `learning_rate` is ``--learning-rate``, or
 ``--dynamic-arg learning_rate=...``. An argument without a default is required,
 unless it says ``required: false``; it is null then. Pure, but for a path made
-absolute: from the current directory when a person gave it, from the config's
+absolute: from the current directory when a person gave it, from the project's folder
 when it is a default.
 """
 

@@ -4,8 +4,8 @@
     resolve(source, given)      everything filled in and checked: a Config
 
 A config says exactly one of `command`, `script`, `train`. Relative paths count
-from the config's own folder, which is where the training runs. The keys are
-in `config_fields`; what ``${...}`` may hold, in `substitute`.
+from the project's folder, which is where the training runs. The keys are in
+`config_fields`; what ``${...}`` may hold, in `substitute`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that running it takes.
+    """All that running it takes. It runs in the folder `project`.
 
     gpus: None means one for each process. time_limit: as written, e.g. "12h".
     """
 
     path: str
+    project: str
     name: str
     description: str
     arguments: tuple[Argument, ...]
@@ -67,11 +68,6 @@ class Config:
     python: str | None
     output_dir: str
     program: Command | Script | Train
-
-    @property
-    def project(self) -> str:
-        """The folder it runs in."""
-        return os.path.dirname(self.path)
 
     def as_document(self) -> dict[str, Any]:
         """The whole of it as plain values, paths absolute: what people look at and the built-in trainer reads."""
@@ -124,9 +120,10 @@ def _config(source: Source, values: Mapping[str, Value], document: dict[str, Any
     name = str(full["name"] or os.path.splitext(source.name)[0])
     if name in (".", "..") or "/" in name or "\0" in name:
         raise BadDocument("$.name", f"{name!r} cannot be the name of a folder")
-    project = os.path.dirname(source.path)
+    project = source.project
     return Config(
         path=source.path,
+        project=project,
         name=name,
         description=full["description"],
         arguments=source.arguments,

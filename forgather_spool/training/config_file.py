@@ -39,6 +39,7 @@ class Source:
     """What the files say, before anything is filled in. `layers`: each file's own mapping, what wins first."""
 
     path: str
+    project: str
     arguments: tuple[Argument, ...]
     layers: tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -47,14 +48,15 @@ class Source:
         return os.path.basename(self.path)
 
 
-def load(path: str) -> Source:
-    """The config at `path`, with all it extends.
+def load(path: str, project: str | None = None) -> Source:
+    """The config at `path`, with all it extends. `project`: the folder paths count from; default the config's own.
 
     Raises:
         UsageError: there is no such file; the hint lists what is there.
         BadDocument, UnreadableFile: a file that is no config; the message names it and the field.
     """
     path = os.path.abspath(path)
+    project = os.path.dirname(path) if project is None else os.path.abspath(project)
     if not os.path.isfile(path):
         raise UsageError(f"no such config: {path}", hint=_configs_beside(path))
     layers = tuple(_layers(path))
@@ -64,10 +66,10 @@ def load(path: str) -> Source:
     for name, declaration in declarations.items():
         file = said_in[name]
         try:
-            arguments += declared({name: declaration}, os.path.dirname(file), "$.dynamic_args")
+            arguments += declared({name: declaration}, project, "$.dynamic_args")
         except BadDocument as error:
             raise in_file(error, file) from None
-    return Source(path=path, arguments=tuple(arguments), layers=layers)
+    return Source(path=path, project=project, arguments=tuple(arguments), layers=layers)
 
 
 def merged(layers: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -65,6 +65,20 @@ def parse(text: str, name: str) -> Any:
     return {} if node is None else _value(node, name, 0)
 
 
+def written(document: Mapping[str, Any]) -> str:
+    """`document` as YAML, keys in their order: what `parse` reads back as the same."""
+    return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that puts a text in quotes where `_Loader` would take it for something else."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the library's own attribute, replaced
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's words, and without aliases."""
 
@@ -81,9 +95,10 @@ class _Loader(yaml.SafeLoader):
 
 
 for _tag, _pattern, _first in _WORDS:
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
-    )
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
+        )
 
 
 def _value(node: Any, name: str, depth: int) -> Any:

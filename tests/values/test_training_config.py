@@ -9,8 +9,10 @@ import pytest
 
 from forgather_spool.errors import BadArgument, BadDocument, UsageError
 from forgather_spool.training import config, yaml_file
-from forgather_spool.training.arguments import Argument, declared
+from forgather_spool.training.arguments import FIELDS, Argument, declared
 from forgather_spool.training.config import Command, Config, Script, Train
+from forgather_spool.training.config_fields import CONFIG, DATA, TOKENIZER, TRAIN
+from forgather_spool.training.config_fields import MODEL as MODEL_KEYS
 from forgather_spool.training.substitute import substituted
 
 MODEL = "model: {config: {model_type: gpt2}}"
@@ -18,7 +20,7 @@ MODEL = "model: {config: {model_type: gpt2}}"
 
 @pytest.fixture
 def resolved(tmp_path: Path) -> Any:
-    """``resolved("name: a ...", lr=0.1)``: a config of this text; `extra` are other files, `environ` the environment."""
+    """``resolved("name: a", lr=0.1)``: a config of this text and arguments; `extra`: files beside it."""
 
     def resolve(
         text: str, *, extra: dict[str, str] | None = None, environ: dict[str, str] | None = None, **given: Any
@@ -75,6 +77,17 @@ def test_what_nobody_can_mean_is_refused_with_its_line(text: str, says: str) -> 
         yaml_file.parse(text, "f")
 
     assert says in str(caught.value)
+
+
+def test_what_is_written_is_read_back_the_same() -> None:
+    """Also texts that look like numbers or dates, which need quotes, and floats as Python spells them."""
+    document = {
+        "a": ["1e-3", "no", "true", "", "~", "0x1F", "é"],
+        "b": [1e-05, 1e22, True, None, 3],
+        "c": {"d": {}, "e": []},
+    }
+
+    assert yaml_file.parse(yaml_file.written(document), "f") == document
 
 
 def test_a_file_that_is_a_list_is_no_config(resolved: Any) -> None:
@@ -187,13 +200,13 @@ def test_a_config_that_is_not_there_lists_what_is(resolved: Any, tmp_path: Path)
         ("train: {model: {}, data: {text: a}}", r"\$\.train\.model: give exactly one of config and pretrained"),
         ("train: {model: {config: {}}, data: {text: a}}", r"\$\.train\.model\.config\.model_type: is required"),
         (f"train: {{{MODEL}, data: {{text: a}}, block_size: 1}}", r"\$\.train\.block_size: 1 is less than 2"),
-        (f"train: {{{MODEL}, data: {{text: a}}, tokenizer: {{kind: words}}}}", r"tokenizer\.kind: 'words' is not one of"),
+        (f"train: {{{MODEL}, data: {{text: a}}, tokenizer: {{kind: words}}}}", r"kind: 'words' is not one of"),
         (f"train: {{{MODEL}, data: {{text: a}}, tokenizer: {{kind: pretrained}}}}", r"tokenizer\.path"),
         ("command: [a]\ndynamic_args: {a-b: {}}", r"\$\.dynamic_args\.a-b: is no name"),
         ("command: [a]\ndynamic_args: {a: 1}", r"\$\.dynamic_args\.a: expected a mapping"),
         ("command: [a]\ndynamic_args: {a: {type: number}}", r"dynamic_args\.a\.type: 'number' is not one of"),
-        ("command: [a]\ndynamic_args: {a: {type: int, default: x}}", r"dynamic_args\.a\.default: 'x' is not a whole number"),
-        ("command: [a]\ndynamic_args: {a: {type: int, default: 9, max: 5}}", r"dynamic_args\.a\.default: 9 is more than 5"),
+        ("command: [a]\ndynamic_args: {a: {type: int, default: x}}", r"a\.default: 'x' is not a whole number"),
+        ("command: [a]\ndynamic_args: {a: {type: int, default: 9, max: 5}}", r"a\.default: 9 is more than 5"),
         ("command: [a]\ndynamic_args: {a: {default: x, required: true}}", r"dynamic_args\.a\.required"),
         ("command: [a]\ndynamic_args: {a: {min: 1}}", r"dynamic_args\.a: min and max are for int and float"),
         ("command: [a]\ndynamic_args: {a: {choices: x}}", r"dynamic_args\.a\.choices: expected a list"),
@@ -299,3 +312,13 @@ def test_pairs_of_the_command_line_are_parsed_and_unknown_ones_named() -> None:
         config.given_values(arguments, ("lr=1",))
     with pytest.raises(BadArgument, match="expected NAME=VALUE"):
         config.given_values(arguments, ("learning_rate",))
+
+
+def test_the_reference_names_every_key() -> None:
+    """A key that a config may have stands in docs/reference/config.md."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "config.md").read_text()
+    inner = {"model": MODEL_KEYS, "tokenizer": TOKENIZER, "data": DATA}
+    keys = [*CONFIG, *FIELDS, *(key for key in TRAIN if key not in inner)]
+    keys += [f"{name}.{key}" for name, fields in inner.items() for key in fields]
+
+    assert [key for key in keys if f"`{key}`" not in page] == []
