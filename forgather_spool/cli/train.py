@@ -16,6 +16,7 @@ from forgather_spool.errors import BadDocument, ForgatherError, UsageError
 from forgather_spool.training.arguments import Argument, Value
 from forgather_spool.training.config import given_values, resolve
 from forgather_spool.training.config_file import Source
+from forgather_spool.training.launch import LATEST
 
 from .project import chosen_config
 
@@ -37,7 +38,7 @@ QUEUE_ONLY = ("priority", "requested_gpus", "time", "name", "tty", "env")
 
 _OPTIONS = (
     click.Option(["-d", "--devices"], metavar="N[,N]...", help="Cards to train on, here: 0,1; or the word cpu."),
-    click.Option(["--resume"], is_flag=False, flag_value="latest", metavar="[CHECKPOINT]",
+    click.Option(["--resume"], is_flag=False, flag_value=LATEST, metavar="[CHECKPOINT]",
                  help="Go on from a checkpoint; without a path from the latest."),
     click.Option(["--dynamic-arg"], multiple=True, metavar="K=V", help="Set a dynamic argument by its name."),
     click.Option(["--dry-run"], is_flag=True, help="Show the command and do nothing."),
@@ -158,8 +159,8 @@ def _refuse_mixed(enqueue: bool, devices: str | None, options: dict[str, Any]) -
 
 
 def _resume(given: str | None) -> str | None:
-    """A path made absolute; the word `latest` as it is."""
-    return given if given in (None, "latest") else os.path.abspath(os.path.expanduser(given))
+    """A path made absolute; LATEST as it is."""
+    return given if given in (None, LATEST) else os.path.abspath(os.path.expanduser(given))
 
 
 train = TrainCommand(

@@ -2,7 +2,7 @@
 
     command           as it stands; if it wants several processes, it starts them
     script            PYTHON script args...
-    train             PYTHON -m forgather_spool.training.builtin CONFIG_JSON
+    train             PYTHON -m forgather_spool.training.lm CONFIG_JSON [--resume [PATH]]
     nproc_per_node>1  PYTHON -m torch.distributed.run --standalone --nproc-per-node N, then the script or module
 
 PYTHON is the config's `python`, else that of the virtual or conda environment
@@ -23,7 +23,7 @@ from forgather_spool.errors import Missing, UsageError
 from forgather_spool.spool import files
 from forgather_spool.training.config import Command, Config, Script, Train
 
-BUILTIN = "forgather_spool.training.builtin"
+BUILTIN = "forgather_spool.training.lm"
 LATEST = "latest"
 PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NEEDED = ("torch", "transformers", "accelerate", "tokenizers")
@@ -59,7 +59,7 @@ def planned(config: Config, environ: Mapping[str, str], *, resume: str | None = 
             env |= _import_path(env, environ)
         case Train():
             python = config.python or sys.executable
-            resumed = () if resume is None else ("--resume", resume)
+            resumed = () if resume is None else ("--resume",) if resume == LATEST else ("--resume", resume)
             argv = (python, *_processes(config.nproc_per_node), "-m", BUILTIN, handover_path(config), *resumed)
             env |= _import_path(env, environ)
     gpus = config.nproc_per_node if config.gpus is None else config.gpus

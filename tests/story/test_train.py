@@ -268,9 +268,11 @@ def test_a_starter_project_can_be_trained_at_once(forgather, tmp_path):
     assert forgather("init", str(tmp_path / "new")).returncode == 0
 
     line = forgather("-t", "train", "train", "--dry-run", "--max-steps", "5", cwd=tmp_path / "new").stdout
+    resumed = forgather("-t", "train", "train", "--dry-run", "--resume", cwd=tmp_path / "new").stdout
     again = forgather("init", str(tmp_path / "new"))
 
-    assert f"-m forgather_spool.training.builtin {tmp_path}/new/output_models/stdlib-bytes/configs/" in line
+    assert f"-m forgather_spool.training.lm {tmp_path}/new/output_models/stdlib-bytes/configs/" in line
+    assert resumed.endswith(".json --resume\n")
     assert again.returncode == 2
     assert "has a train.yaml already" in again.stderr
 

@@ -22,9 +22,7 @@ MODEL = "model: {config: {model_type: gpt2}}"
 def resolved(tmp_path: Path) -> Any:
     """``resolved("name: a", lr=0.1)``: a config of this text and arguments; `extra`: files beside it."""
 
-    def resolve(
-        text: str, *, extra: dict[str, str] | None = None, environ: dict[str, str] | None = None, **given: Any
-    ) -> Config:
+    def resolve(text: str, *, extra: dict[str, str] | None = None, **given: Any) -> Config:
         for name, content in {"train.yaml": text, **(extra or {})}.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content)
