@@ -52,7 +52,7 @@ def why_not() -> str | None:
 
 
 def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str) -> list[Point]:
-    """Every call that names a path below `home`, a descriptor of one, or somebody to talk to, from the first of `home` on."""
+    """From the first call on `home` on: every one that names a path below it, or talks to somebody."""
     command = ["strace", "-y", "-s", "300", "-o", str(log), "-e", f"trace={CALLS}", *argv]
     subprocess.run(command, env=env, capture_output=True, timeout=LIMIT_S, check=True)
     counted: dict[str, int] = {}
@@ -82,7 +82,7 @@ def faults(point: Point) -> list[str]:
 
 @dataclass(frozen=True)
 class Disturbed:
-    """How a run with a fault ended. `hit`: the fault met a call on the spool, and not one that came to have its number."""
+    """How a run with a fault ended. `hit`: the fault met what it was meant for, not another call of that number."""
 
     returncode: int
     stdout: str

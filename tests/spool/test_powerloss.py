@@ -1,0 +1,261 @@
+"""The lives of some jobs, the power cut after each change to the disk, and every state that may be left of it.
+
+Acknowledged is there, what ran does not run again, and a result that was given stands.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.dispatcher.launch import Launched, Launcher
+from forgather_spool.dispatcher.settle import Settler
+from forgather_spool.errors import AlreadyClaimed
+from forgather_spool.host.base import ScopeStarted
+from forgather_spool.job import Cancelled, Exited, Lost, Result
+from forgather_spool.runner.client import Hatched
+from forgather_spool.spool import admit, files
+from forgather_spool.spool.queue import Entry, Spool, utc_now
+from tests.spool import powerloss
+
+HOST = "box"
+PARTS = 4  # so that several processes share the work
+STATES = 60_000 if os.environ.get("FORGATHER_LONG_TESTS") == "1" else 5_200
+Enter = Callable[[Spool, powerloss.Disk], Entry]
+GONE = {"pid": 4194304, "start_ticks": 1}
+
+
+class Volatile:
+    """`os` without its fsync: what is recovered here meets no second cut."""
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def fsync(self, fd):
+        return None
+
+
+class EmptyMachine:
+    """A host after a restart: nothing runs, and every launch goes well."""
+
+    kind = "process"
+
+    def __init__(self):
+        self.begun = []
+
+    def members(self, scope):
+        return []
+
+    def begin(self, scope, pid, limits, description):
+        self.begun.append(ScopeStarted(scope))
+
+    def events(self):
+        told, self.begun = self.begun, []
+        return told
+
+
+class Nursery:
+    """Its children are told to go and do what `run` says, at once."""
+
+    def hatch(self, request):
+        return Hatched(GONE["pid"], GONE["start_ticks"], -1)
+
+    def go(self, hatched):
+        return None
+
+
+def claim_of(entry: Entry) -> dict[str, object]:
+    return {
+        "version": 1, "attempt": 1, "host": HOST, "host_kind": "process", "boot_id": "before", "gpus": [],
+        "scope": f"forgather-job-{entry[1]}-1.scope", "priority": 0, "claimed_at": utc_now(), "runner": GONE,
+    }  # fmt: skip
+
+
+def run(spool: Spool, entry: Entry, say) -> None:
+    """A runner, as `runner/run.py` goes about it: what it starts has run once this says so."""
+    if not spool.start(entry[1]):
+        return
+    say("ran", entry[1])
+    ended_at = utc_now()
+    spool.write_result(
+        entry[1],
+        {"version": 1, "outcome": {"kind": "exited", "exit_code": 0}, "started_at": None, "ended_at": ended_at},
+    )
+    say("result", entry[1])
+    spool.finish(entry, HOST, ended_at)
+
+
+# -- lives: each `yield` is a moment at which another job's step may come first ------------------------------------
+
+
+def submitted(spool: Spool, disk: powerloss.Disk) -> Entry:
+    job_id = spool.submit({"argv": ["true"]})
+    disk.say("acknowledged", job_id)
+    return 0, job_id
+
+
+def dropped(spool: Spool, disk: powerloss.Disk) -> Entry:
+    """By a program that never heard of fsync; acknowledged once it is admitted."""
+    name = f"{spool.paths.incoming}/{files.temporary_name()}.json"
+    fd = disk.open(f"{spool.paths.incoming}/.new", os.O_WRONLY | os.O_CREAT, 0o600)
+    disk.write(fd, b'{"argv": ["true"]}')
+    os.close(fd)
+    disk.rename(f"{spool.paths.incoming}/.new", name)
+    [(_, job_id)] = admit.admit(spool)
+    disk.say("acknowledged", job_id)
+    return 0, job_id
+
+
+def launched(spool: Spool, entry: Entry) -> Iterator[None]:
+    spool.claim(entry, HOST)
+    yield
+    spool.write_claim(entry[1], claim_of(entry))
+    yield
+
+
+def a_run(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    entry = enter(spool, disk)
+    yield
+    yield from launched(spool, entry)
+    run(spool, entry, disk.say)
+
+
+def a_launch_put_back(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    entry = enter(spool, disk)
+    yield from launched(spool, entry)
+    spool.withdraw_claim(entry[1])
+    yield
+    spool.put_back(entry, HOST)
+    yield
+    yield from launched(spool, entry)
+    run(spool, entry, disk.say)
+
+
+def a_cancel(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    entry = enter(spool, disk)
+    yield
+    spool.cancel_waiting(entry, "anna")
+    disk.say("cancelled", entry[1])
+
+
+def a_stop_while_it_launches(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    entry = enter(spool, disk)
+    yield
+    spool.claim(entry, HOST)
+    spool.ask_to_stop(entry[1], by="anna")
+    disk.say("stopped", entry[1])
+    yield
+    spool.put_back(entry, HOST)
+    yield
+    spool.claim(entry, HOST)
+    spool.end_unstarted(entry, HOST, "anna")
+
+
+def lives(home: str, seed: int) -> powerloss.Disk:
+    """Three jobs, their steps in some order."""
+    chance = random.Random(seed)
+    disk = powerloss.Disk()
+    kinds = chance.choices([a_run, a_launch_put_back, a_cancel, a_stop_while_it_launches], k=3)
+    with powerloss.on(disk):
+        spool = Spool(home).create()
+        spool.open_host(HOST)
+        going_on = [kind(spool, disk, chance.choice([submitted, dropped])) for kind in kinds]
+        while going_on:
+            life = chance.choice(going_on)
+            if next(life, life) is life:
+                going_on.remove(life)
+    return disk
+
+
+# -- what is left, and what becomes of it ----------------------------------------------------------------------------
+
+
+def materialise(tree: powerloss.Tree, recorded_at: str, home: str) -> None:
+    os.mkdir(home, 0o700)
+    for path, content in sorted(tree, key=lambda item: item[0]):
+        here = home + path.removeprefix(recorded_at)
+        if content is None:
+            os.makedirs(here, 0o700, exist_ok=True)
+        else:
+            Path(here).write_bytes(content)
+
+
+def recover(home: str) -> list[str]:
+    """What a dispatcher does after the restart, with the launcher's own steps; the jobs that ran."""
+    ran: list[str] = []
+    spool = Spool(home).create()
+    spool.open_host(HOST)
+    machine = EmptyMachine()
+    settler = Settler(spool, machine, HOST, "after", lambda line: None)
+    admit.sweep_tmp(spool)
+    settler.set_aside_bad_specs()
+    launcher = Launcher(spool, machine, Nursery(), HOST, "after")
+    for _ in range(2):  # what could not be launched is settled in the next pass
+        settler.settle_cancelled()
+        for entry in spool.taken(HOST):
+            settler.settle(entry)
+        for entry in spool.waiting():
+            try:
+                launcher.launch(entry, ())
+            except AlreadyClaimed:
+                continue
+        for event in launcher.events():
+            assert isinstance(event, Launched)
+            run(spool, event.entry, lambda what, job_id: ran.append(job_id) if what == "ran" else None)
+    return ran
+
+
+def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: list[str]) -> list[str]:
+    spool = Spool(home)
+    times = Counter(ran) + Counter(job_id for what, job_id in said if what == "ran")
+    found = [f"{job_id} ran {n} times" for job_id, n in times.items() if n > 1]
+    found += [f"left in {path}" for path in (spool.paths.queue, spool.paths.running_on(HOST)) if os.listdir(path)]
+    done = Counter(name.removesuffix(".json") for day in Path(spool.paths.done).iterdir() for name in os.listdir(day))
+    for job_id in (job_id for what, job_id in said if what == "acknowledged"):
+        if done[job_id] != 1:
+            found.append(f"{job_id} was acknowledged and is in done/ {done[job_id]} times")
+            continue
+        outcome = Result.from_document(files.read_document(spool.paths.result(job_id))).outcome
+        found += _wrong_outcome(job_id, outcome, times[job_id], {what for what, whose in said if whose == job_id})
+    return found
+
+
+def _wrong_outcome(job_id: str, outcome: object, times: int, said: set[str]) -> list[str]:
+    if "stopped" in said or "cancelled" in said:
+        right = isinstance(outcome, Cancelled) and times == 0
+    elif "result" in said:
+        right = isinstance(outcome, Exited)
+    elif "ran" in said:
+        right = isinstance(outcome, (Exited, Lost))
+    else:
+        # Started and not yet told so: nothing has run, and that is not known any more.
+        right = isinstance(outcome, (Exited, Cancelled, Lost)) and (times == 1) == isinstance(outcome, Exited)
+    return [] if right else [f"{job_id} had {sorted(said)}, ran {times} times and is {outcome}"]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_after_a_power_cut_at_any_change_nothing_is_lost_and_nothing_runs_twice(part: int, tmp_path: Path) -> None:
+    """Every state that the ordered and the weak model allow, recovered by the dispatcher's own steps."""
+    recorded_at, home = str(tmp_path / "home"), str(tmp_path / "after")
+    seen: set[powerloss.State] = set()
+    wrong: dict[str, int] = {}
+    for seed in itertools.count(part * 1_000):
+        disk = lives(recorded_at, seed)
+        shutil.rmtree(recorded_at)
+        with powerloss.on(Volatile()):
+            for said, tree in powerloss.states(disk, seen):
+                materialise(tree, recorded_at, home)
+                for line in wrong_with(home, said, recover(home)):
+                    wrong.setdefault(line, seed)
+                shutil.rmtree(home)
+        if wrong or len(seen) >= STATES // PARTS:
+            break
+
+    assert not wrong, wrong
