@@ -6,6 +6,7 @@ so each takes a path of its own that imports next to nothing; every other word g
 
 from __future__ import annotations
 
+import os
 import sys
 
 from forgather_spool.cli import reported
@@ -18,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name may hold what the terminal's encoding cannot say
             stream.reconfigure(errors="backslashreplace")
@@ -38,3 +40,15 @@ def _run(words: list[str]) -> int:
     from forgather_spool.cli import app
 
     return app.run(words)
+
+
+def _open_what_is_closed() -> None:
+    """After ``>&-`` what is said goes nowhere, and no file of ours gets the number of stdout."""
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+            os.set_inheritable(fd, True)
+            setattr(sys, name, os.fdopen(fd, "w"))

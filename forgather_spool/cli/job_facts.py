@@ -82,7 +82,7 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
         written = _size(paths.output(job.job_id))
         return [("output", None if written is None else f"{written:,} bytes so far")]
     told = job.result.document
-    lost, dropped = told.get("output_lost_bytes"), told.get("journal_dropped_lines")
+    lost = told.get("output_lost_bytes")
     return [
         ("outcome", describe(job.result.outcome)),
         ("took", took(job)),
@@ -90,10 +90,6 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
         ("peak memory", _with_unit(told.get("peak_memory_bytes"), "bytes", 0)),
         ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
         ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
-        (
-            "journaled",
-            f"all but {dropped:,} lines (the log has them)" if isinstance(dropped, int) and dropped else None,
-        ),
         *[("step", step) for step in steps(job)],
     ]
 
@@ -101,9 +97,11 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
 def _where_to_look(paths: Paths, job: Job) -> list[tuple[str, object]]:
     log = paths.output(job.job_id)
     in_journal = job.claim is not None and job.claim.host_kind == "systemd"
+    dropped = job.result.document.get("journal_dropped_lines") if job.result and in_journal else None
     return [
         ("log", log if os.path.lexists(log) else None),
         ("journal", f"journalctl --user -t {job.job_id}" if in_journal else None),
+        ("not in it", f"{dropped:,} lines; the log has all" if isinstance(dropped, int) and dropped else None),
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from forgather_spool.errors import AlreadyClaimed, Missing, UsageError, WaitedLongEnough
+from forgather_spool.errors import AlreadyClaimed, Missing, StorageFailed, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Claim, State
 from forgather_spool.spool.follow import ENDED, Follower
@@ -60,7 +60,11 @@ _SAID = {
 
 def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
     """Stop it, and with `wait` return once it has ended."""
-    came_of_it = stop(spool, job_id, by)
+    try:
+        came_of_it = stop(spool, job_id, by)
+    except StorageFailed as error:
+        hint = f"{error.hint}; without any space: forgather job force-kill --yes {job_id}"
+        raise StorageFailed(str(error), hint=hint) from None
     click.echo(f"{job_id}: {_SAID[came_of_it]}")
     if came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE):
         nudge(spool)
@@ -79,9 +83,16 @@ def force_kill(spool: Spool, job_id: str, by: str) -> Job:
 
     Raises:
         Missing: it runs on another host, whose dispatcher has to do it.
+        StorageFailed: a full disk takes no request. What of it runs on this host was killed all the same.
         WaitedLongEnough: something of it cannot be killed, as a process stuck in a driver.
     """
-    came_of_it = stop(spool, job_id, by, force=True)
+    try:
+        came_of_it = stop(spool, job_id, by, force=True)
+    except StorageFailed as error:
+        if _signal_scope(look(spool, job_id)):
+            message = f"job {job_id} was killed, which cannot be written down: {error}"
+            raise StorageFailed(message, hint="free some space (df -h); it is listed as lost then") from None
+        raise
     click.echo(f"{job_id}: {_SAID_OF_FORCE.get(came_of_it, _SAID[came_of_it])}")
     with Follower(spool, job_id) as follower:
         try:

@@ -27,6 +27,11 @@ def default_home() -> str:
     if not os.path.isabs(home):
         message = f"FORGATHER_HOME is {home!r}, not an absolute path"
         raise UsageError(message, hint="set it to an absolute path or unset it")
+    try:
+        home.encode()
+    except UnicodeEncodeError:  # it stands in documents, which are UTF-8
+        message = f"FORGATHER_HOME is {home!r}, which is no UTF-8 text"
+        raise UsageError(message, hint="set it to a path that is") from None
     return os.path.normpath(home)
 
 

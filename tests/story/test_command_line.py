@@ -101,6 +101,17 @@ def test_when_the_reader_leaves_nothing_is_said(tmp_path):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["sched list", "submit --dry-run true"])
+def test_a_closed_stdout_or_stderr_is_no_bug(tmp_path, words, closed):
+    environ = {"PATH": "/usr/bin:/bin", "FORGATHER_HOME": str(tmp_path / "home")}
+    line = f"{sys.executable} {FORGATHER} {words} {closed}"
+
+    done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_terminal_that_cannot_say_a_name_shows_it_escaped(forgather, tmp_path):
     (tmp_path / "試").mkdir()
 

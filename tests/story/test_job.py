@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgather_spool.cli.job import job
-from forgather_spool.errors import Missing, NoSuchJob, UnreadableFile, UsageError, WaitedLongEnough
+from forgather_spool.errors import Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, State
 from forgather_spool.spool import admit
@@ -392,6 +392,28 @@ def test_force_kill_reaches_the_job_of_a_runner_that_does_not_react(
     settling.join()
     assert victim.returncode == -signal.SIGKILL
     assert "does not react" in said
+
+
+def test_force_kill_needs_no_space_on_the_disk(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job that fills the disk must be stoppable: no request can be written, KILL comes from here."""
+    scope = "forgather-job-test-1.scope"
+    victim = subprocess.Popen(["sleep", "600"], env={**os.environ, "FORGATHER_SCOPE": scope})
+    entry = builders.taken(spool, host=proc.host_name())
+    claim = builders.a_claim(entry, host=proc.host_name()).as_document()
+    runner = {"pid": victim.pid, "start_ticks": proc.start_ticks(victim.pid)}
+    spool.write_claim(entry[1], claim | {"scope": scope, "boot_id": proc.boot_id(), "runner": runner})
+    spool.start(entry[1])
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFailed("cannot write x: No space left on device")
+
+    monkeypatch.setattr("forgather_spool.cli.stopping.stop", full)
+
+    error = failure("force-kill", "--yes", entry[1])
+
+    assert victim.wait() == -signal.SIGKILL
+    assert isinstance(error, StorageFailed) and "was killed, which cannot be written down" in str(error)
+    assert "force-kill" in failure("kill", entry[1]).hint
 
 
 def test_a_job_of_another_host_cannot_be_signalled_from_here(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
