@@ -36,7 +36,7 @@ def run(given: Given, words: list[str]) -> int:
     """
     spec, remarks = _spec(given, words, os.environ)
     spool = Spool()
-    _refuse_too_many_gpus(spec, spool.paths)
+    remarks += _refuse_too_many_gpus(spec, spool.paths)
     if not given.get("quiet"):
         for remark in remarks:
             warn(remark)
@@ -44,8 +44,10 @@ def run(given: Given, words: list[str]) -> int:
         sys.stdout.write(dump(spec).decode())
         return 0
     job_id = spool.create().submit(spec)
-    _say(given, spec, job_id)
-    _wake(spool.paths, quiet=bool(given.get("quiet")))
+    try:
+        _say(given, spec, job_id)
+    finally:
+        _wake(spool.paths, quiet=bool(given.get("quiet")))
     return 0
 
 
@@ -204,6 +206,8 @@ def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
     assert isinstance(argv, list) and isinstance(env, dict)
     if "script" not in spec and not _is_found(argv[0], env.get("PATH", os.defpath), str(spec["cwd"])):
         found.append(f"{argv[0]}: no such command yet; the job fails unless it is there when it starts")
+    if "gpu_memory_bytes" in spec and not spec.get("gpus"):
+        found.append("--gpu-memory asks for no card; that is --gpus N, and 0 when not given")
     secret = environment.secret_in(argv)
     if secret is not None:
         found.append(
@@ -227,15 +231,17 @@ def _ends_with_the_login(environ: Mapping[str, str]) -> bool:
     return user_manager.is_there(environ) and not user_manager.lingers(environ)
 
 
-def _refuse_too_many_gpus(spec: Document, paths: Paths) -> None:
+def _refuse_too_many_gpus(spec: Document, paths: Paths) -> list[str]:
     """A job that no known host can ever run is refused now. Hosts whose file cannot be read might.
+
+    Where no host has any card, that is a remark: a dispatcher may have looked before the driver was loaded.
 
     Raises:
         UsageError: it says which host has how many.
     """
     wanted = spec.get("gpus", 0)
     if not isinstance(wanted, int) or wanted < 1:
-        return
+        return []
     has: dict[str, int] = {}
     for name in sorted(files.names(paths.hosts)):
         if not name.endswith(".json"):
@@ -243,14 +249,17 @@ def _refuse_too_many_gpus(spec: Document, paths: Paths) -> None:
         path = paths.host(name.removesuffix(".json"))
         try:
             if files.read_bytes(path).count(b'"index"') >= wanted:
-                return  # parsing would load `json` for an answer that is plain to see
+                return []  # parsing would load `json` for an answer that is plain to see
             cards = files.read_document(path).get("gpus")
         except (FileNotFoundError, ForgatherError):
-            return
+            return []
         has[name.removesuffix(".json")] = len(cards) if isinstance(cards, list) else 0
+    if has and not any(has.values()):
+        return [f"no card is known of here ({', '.join(has)}): the job waits until there is one"]
     if has and wanted > max(has.values()):
         counts = ", ".join(f"{host} has {count}" for host, count in has.items())
         raise UsageError(
             f"--gpus {wanted}: no known host has that many ({counts})",
             hint=f"ask for fewer; if a host's cards have changed, remove its file in {paths.hosts} and submit again",
         )
+    return []

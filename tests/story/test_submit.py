@@ -203,6 +203,31 @@ def test_more_cards_than_any_host_has_are_refused_with_who_has_how_many(forgathe
     assert taken.returncode == 0
 
 
+def test_where_no_card_is_known_the_job_waits_for_one(forgather, home):
+    """The dispatcher may have looked before the driver was loaded: its file says no, the machine has cards."""
+    Spool(str(home)).create()
+    (home / "hosts" / "bare.json").write_text('{"version": 1, "gpus": []}')
+
+    answer = forgather("submit", "--gpus", "1", "true")
+
+    assert answer.returncode == 0
+    assert "no card is known of here (bare): the job waits" in answer.stderr
+
+
+def test_memory_of_no_card_is_remarked_on(forgather):
+    answer = forgather("submit", "--gpu-memory", "10G", "true")
+
+    assert answer.returncode == 0
+    assert "--gpu-memory asks for no card" in answer.stderr
+
+
+def test_a_home_that_is_no_text_is_refused(forgather):
+    answer = forgather("submit", "true", env={"FORGATHER_HOME": b"/tmp/\xff"})
+
+    assert answer.returncode == 2
+    assert "no UTF-8 text" in answer.stderr
+
+
 def test_a_host_whose_file_is_damaged_might_have_any_number_of_cards(forgather, home):
     Spool(str(home)).create()
     (home / "hosts" / "box.json").write_text("{")
