@@ -299,3 +299,22 @@ def test_without_nvml_jobs_that_need_no_card_run(world: World):
     world.wait_done(needs_none)
 
     assert world.spool.waiting() == [wants]
+
+
+def test_a_card_is_not_given_away_while_a_stopped_job_still_runs(world: World, cards):
+    """Being asked to stop frees nothing: a trainer that saves first still holds its memory."""
+    cards.add()
+    line = "trap 'echo saving > saving; while [ ! -e saved ]; do sleep 0.05; done; rm -f held; exit 0' TERM"
+    stopped = world.submit(f"{line}; touch held; echo up > up; while :; do sleep 0.05; done", gpus=1, grace_s=60)
+    world.dispatch(**cards.env())
+    world.wait_for("up")
+    heir = world.submit("[ -e held ] && echo taken > taken; true", gpus=1)
+
+    world.spool.ask_to_stop(stopped[1], by="anna")
+    world.wait_for("saving")
+    other = world.submit("true")  # by the time this one is done, the waiting one has been thought of
+    world.wait_done(other)
+    (world.folder / "saved").touch()
+
+    assert world.wait_done(heir).outcome == Exited(0)
+    assert world.lines("taken") == []
