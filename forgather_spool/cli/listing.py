@@ -21,7 +21,7 @@ from forgather_spool.spool.place import (
     ended_count,
     ended_places,
     rejected_places,
-    waiting_places,
+    waiting_place,
 )
 from forgather_spool.spool.queue import Spool
 
@@ -71,8 +71,9 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     sections = []
     reasons: dict[str, PendingReason] = {}
     if State.WAITING in wanted.states:
-        places = waiting_places(spool)
-        sections.append(reader.section("waiting", places, lambda: len(places)))
+        entries = spool.waiting()
+        places = (waiting_place(spool, entry) for entry in entries)
+        sections.append(reader.section("waiting", places, lambda: len(entries)))
         if wanted.reasons:
             found = pending_reasons(spool, reader.read)
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}

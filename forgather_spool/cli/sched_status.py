@@ -38,7 +38,7 @@ def sched_status(spool: Spool) -> dict[str, Any]:
         "version": 1,
         "enabled": not dispatch["paused"],
         "paused_at": dispatch["paused_at"],
-        "queued": len(spool.waiting()),
+        "queued": spool.count_waiting(),
         "running": len(active_places(spool)),
         "rejected_files": len(rejected_places(spool)),
         "no_gpu_limit": dispatch["no_gpu_limit"] or default_no_gpu_limit(),

@@ -80,6 +80,14 @@ def parse_entry(name: str) -> tuple[int, str] | None:
     return -int(digits), job_id
 
 
+def parse_entries(names: list[str]) -> list[tuple[int, str]]:
+    """`parse_entry` of each name that is one of ours, in no order: three times as fast, for a hundred thousand."""
+    import re  # 5 ms: whoever lists a queue has it anyway, a submit does not list
+
+    pattern = re.compile(rf"(q_[0-9]{{10,16}}_[0-9a-f]{{8}})\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json")
+    return [(-int(found[2]), found[1]) for name in names if (found := pattern.fullmatch(name))]
+
+
 def _all_in(text: str, alphabet: str) -> bool:
     return not text.strip(alphabet)
 

@@ -94,7 +94,12 @@ def state_at(spool: Spool, place: Place) -> State:
 
 def waiting_places(spool: Spool) -> list[Queued]:
     """What waits, in start order."""
-    return [Queued(job_id, -minus, spool.paths.queued(job_id, -minus)) for minus, job_id in spool.waiting()]
+    return [waiting_place(spool, entry) for entry in spool.waiting()]
+
+
+def waiting_place(spool: Spool, entry: Entry) -> Queued:
+    """The place of one of `Spool.waiting`."""
+    return Queued(entry[1], -entry[0], spool.paths.queued(entry[1], -entry[0]))
 
 
 def active_places(spool: Spool) -> list[Taken]:
@@ -144,7 +149,7 @@ def all_job_ids(spool: Spool) -> set[str]:
 def _queued(spool: Spool, job_id: str) -> Queued | None:
     for name in files.names(spool.paths.queue):
         if name.startswith(job_id) and (entry := parse_entry(name)) is not None and entry[1] == job_id:
-            return Queued(job_id, -entry[0], spool.paths.queued(job_id, -entry[0]))
+            return waiting_place(spool, entry)
     return None
 
 

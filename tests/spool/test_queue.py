@@ -6,9 +6,11 @@ import os
 import stat
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
-from forgather_spool.spool.paths import CANCEL, new_job_id, parse_entry
+from forgather_spool.spool.paths import CANCEL, new_job_id, parse_entries, parse_entry
 from forgather_spool.spool.queue import Spool, utc_now
 
 HOST = "box"
@@ -157,11 +159,18 @@ def test_ids_sort_in_the_order_they_were_made():
 def test_a_name_that_is_not_exactly_ours_is_none_of_ours(name):
     """One job has one name: two spellings of one priority would be two jobs."""
     assert parse_entry(name) is None
+    assert parse_entries([name]) == []
 
 
 def test_the_predecessors_ids_are_read():
     """Ten-digit seconds, as in the old server's documents."""
     assert parse_entry("q_1738012345_a1b2c3d4.p-5.json") == (5, "q_1738012345_a1b2c3d4")
+
+
+@given(st.from_regex(r"q_[0-9]{9,17}_[0-9a-g]{7,9}\.p-?[0-9]{1,10}\.json\n?", fullmatch=True))
+def test_many_names_are_read_as_one_is(name):
+    """The fast way for a whole directory knows the same names as the plain one."""
+    assert parse_entries([name]) == [entry for entry in [parse_entry(name)] if entry is not None]
 
 
 def test_a_damaged_spec_is_an_error_that_names_file_and_field(spool):
