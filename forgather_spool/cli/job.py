@@ -24,6 +24,7 @@ from forgather_spool.spool.queue import Spool
 
 from .job_control import add_to as add_control_verbs
 from .job_document import as_json, job_document
+from .job_words import job_words
 from .nudge import nudge
 from .reasons import reason_of
 from .show import shown
@@ -35,11 +36,11 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 def one_job(command: Command) -> Command:
-    return click.argument("job", metavar="JOB")(command)
+    return click.argument("job", metavar="JOB", shell_complete=job_words)(command)
 
 
 def several_jobs(command: Command) -> Command:
-    return click.argument("jobs", metavar="JOB...", nargs=-1, required=True)(command)
+    return click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=job_words)(command)
 
 
 @click.group()

@@ -10,6 +10,7 @@ from forgather_spool.spool.look import find
 from forgather_spool.spool.queue import Spool
 
 from .asking import VERBS, ask, options
+from .job_words import job_words
 
 
 def add_to(group: click.Group) -> None:
@@ -20,7 +21,7 @@ def add_to(group: click.Group) -> None:
 
 def _add(group: click.Group, verb: str) -> None:
     @group.command(verb, help=VERBS[verb].help)
-    @click.argument("job", metavar="JOB")
+    @click.argument("job", metavar="JOB", shell_complete=job_words)
     @options(verb)
     def command(job: str, **how: Any) -> None:
         ask(find(Spool(), job), verb, **how)

@@ -19,6 +19,7 @@ from forgather_spool.spool.queue import Spool, utc_now
 
 from .identity import who
 from .job_document import as_json, job_document
+from .job_words import job_words
 from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
 from .nudge import nudge
 from .show import shown
@@ -132,7 +133,7 @@ def limit(number: str) -> None:
 
 
 @sched.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
 @click.option("--all-queued", is_flag=True, help="Every job that waits; running ones go on.")
 def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
     """Take jobs out of the queue; stop those that run already: TERM, then KILL.
@@ -152,7 +153,7 @@ def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
 
 
 @sched.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
 @click.option("--older-than", metavar="TIME", help="Only what ended longer ago, e.g. 7d.")
 def cleanup(jobs: tuple[str, ...], older_than: str | None) -> None:
     """Remove ended jobs: their record, their output, everything. Without JOB all that have ended.
@@ -169,7 +170,7 @@ def cleanup(jobs: tuple[str, ...], older_than: str | None) -> None:
 
 
 @sched.command()
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=job_words)
 @click.option("--json", "json_", is_flag=True, help="One JSON object: job_id, state, code, text, details.")
 def why(job: str, json_: bool) -> None:
     """Why a job waits, card by card."""

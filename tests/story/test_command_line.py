@@ -13,6 +13,7 @@ import pytest
 from forgather_spool.cli import reported
 from forgather_spool.cli.app import COMMANDS, app
 from forgather_spool.errors import Busy, Missing
+from forgather_spool.spool.queue import Spool
 
 FORGATHER = Path(__file__).resolve().parents[2] / "bin" / "forgather"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -172,6 +173,22 @@ def test_words_and_options_are_completed(forgather):
 
     assert complete("forgather subm", 1) == ["submit"]
     assert complete("forgather submit --gp", 2) == ["--gpus", "--gpu-memory"]
+
+
+def test_a_job_is_completed_by_name_and_by_id(forgather, tmp_path):
+    """What comes back lands unquoted on a command line: a name that a shell would act on is left out."""
+    spool = Spool(str(tmp_path / "home")).create()
+    job_id = spool.submit({"argv": ["true"], "name": "llama"})
+    spool.submit({"argv": ["true"], "name": "$(halt)"})
+
+    def complete(begun: str) -> list[str]:
+        words = f"forgather job tail {begun}"
+        done = forgather(COMP_WORDS=words, COMP_CWORD="3", _FORGATHER_COMPLETE="bash_complete")
+        return [line.partition(",")[2] for line in done.stdout.split()]
+
+    assert complete("ll") == ["llama"]
+    assert complete(job_id[:-1]) == [job_id]
+    assert complete("$") == []
 
 
 def test_loading_the_frame_loads_no_heavy_library():
