@@ -1,0 +1,83 @@
+"""Checkpoints that are known to be whole: a folder counts once `complete.json`, written last, stands in it.
+
+Everything in the folder is on the disk before that file is, so a power cut or
+a full disk leaves a folder that is skipped, never one that half loads.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from forgather_spool.document import Document
+from forgather_spool.errors import ForgatherError, UnreadableFile, UsageError
+from forgather_spool.schema import Field, check
+from forgather_spool.spool import files
+
+MARKER = "complete.json"
+PREFIX = "checkpoint-"
+FIELDS: dict[str, Field] = {
+    "version": Field("integer", 1, minimum=1, maximum=1),
+    "step": Field("integer", minimum=0),
+    "saved_at": Field("string"),
+    "trains": Field("object", {}, help="the config's parts that a resumed run must have as they were"),
+}
+
+
+def begin(folder: str) -> None:
+    """`folder` is about to be written (again): until `complete`, it is no checkpoint."""
+    files.discard(f"{folder}/{MARKER}")
+
+
+def complete(folder: str, step: int, trains: Document) -> None:
+    """Everything in `folder` is written: make it durable, then a checkpoint. Raises OSError, StorageFailed."""
+    for name in sorted(os.listdir(folder)):
+        fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            files.sync(fd)
+        finally:
+            os.close(fd)
+    files.sync_directory(os.path.dirname(os.path.abspath(folder)))
+    saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    files.replace(f"{folder}/{MARKER}", {"version": 1, "step": step, "saved_at": saved_at, "trains": trains}, folder)
+
+
+def newest(output_dir: str) -> str | None:
+    """The checkpoint completed last: after a new start into an old folder, that need not be the highest step."""
+    whole = []
+    for name in files.names(output_dir):
+        folder = f"{output_dir}/{name}"
+        marker = _marker(folder) if name.startswith(PREFIX) else None
+        if marker is not None:
+            whole.append((marker["saved_at"], marker["step"], folder))
+    return max(whole)[2] if whole else None
+
+
+def to_resume(wanted: str, output_dir: str) -> str:
+    """The checkpoint that `--resume` means: a path, or "" for the newest. Raises UsageError where it is none."""
+    if wanted:
+        if _marker(wanted) is None:
+            known = newest(output_dir)
+            hint = f"the newest complete one is {known}" if known else "start without --resume"
+            raise UsageError(f"--resume: {wanted} is no complete checkpoint (it has no {MARKER})", hint=hint)
+        return wanted.rstrip("/")
+    folder = newest(output_dir)
+    if folder is None:
+        raise UsageError(f"--resume: there is no complete checkpoint in {output_dir}", hint="start without --resume")
+    return folder
+
+
+def differences(folder: str, trains: dict[str, Any]) -> list[str]:
+    """The parts of the config that are not what they were when the checkpoint was saved."""
+    marker = _marker(folder) or {}
+    before = marker.get("trains") or {}
+    return [name for name in trains if name in before and before[name] != trains[name]]
+
+
+def _marker(folder: str) -> dict[str, Any] | None:
+    """None: no such file, or it cannot be understood; then the folder is skipped, and stays."""
+    try:
+        return check(files.read_document(f"{folder}/{MARKER}"), FIELDS)
+    except (FileNotFoundError, UnreadableFile, ForgatherError):
+        return None

@@ -1,0 +1,77 @@
+"""The Trainer that saves whole checkpoints, and goes on training when one cannot be saved."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import Trainer
+from transformers.trainer_utils import rotate_checkpoints
+
+from forgather_spool.errors import StorageFailed
+from forgather_spool.trainer.huggingface import TrainerControlCallback
+from forgather_spool.trainer.warn import warn_once as warn
+from forgather_spool.training.lm import checkpoints
+
+# A full disk: OSError from Python, RuntimeError from torch.save, SafetensorError from the weights.
+SAVE_ERRORS = (OSError, RuntimeError, SafetensorError, StorageFailed)
+
+
+class SavingTrainer(Trainer):  # type: ignore[misc]
+    """`Trainer`, with checkpoints that are either whole or gone.
+
+    `trains` goes into each checkpoint's marker. One process: a failed save is
+    told, answered to whoever asked, and training goes on. Several ranks: it
+    ends the run, since the others wait inside the save.
+    """
+
+    def __init__(self, *, control_callback: TrainerControlCallback, trains: dict[str, Any], **options: Any) -> None:
+        super().__init__(**options)
+        self.add_callback(control_callback)
+        self._ours = control_callback
+        self._trains = trains
+        self.failed_saves = 0
+        # The library would remove old checkpoints before the new one counts.
+        self._keep = self.args.save_total_limit
+        self.args.save_total_limit = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = os.path.join(self.args.output_dir, f"{checkpoints.PREFIX}{self.state.global_step}")
+        try:
+            self._save_whole(model, trial, folder)
+        except SAVE_ERRORS as error:
+            if self.args.world_size > 1:
+                raise
+            self._give_up(folder, error)
+
+    def _save_whole(self, model: Any, trial: Any, folder: str) -> None:
+        if self.args.should_save:
+            checkpoints.begin(folder)
+        super()._save_checkpoint(model, trial)
+        if self.args.world_size > 1:
+            torch.distributed.barrier()  # each rank has written its random state
+        if self.args.should_save:
+            checkpoints.complete(folder, self.state.global_step, self._trains)
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=self._keep,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+
+    def _give_up(self, folder: str, error: Exception) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.failed_saves += 1
+        reason = first_line(error)
+        warn(f"step {self.state.global_step}: the checkpoint could not be saved, training goes on: {reason}")
+        if self._ours.control is not None:
+            self._ours.control.save_failed(f"{reason}; the previous checkpoint stands")
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
