@@ -31,6 +31,7 @@ def violations(world: World, jobs: set[str], *, may_be: frozenset[type] = frozen
     """
     found = [f"left: {name}" for name in world.leftovers()]
     places = _places(world)
+    found += [f"rejected: {name}" for name in files.names(world.spool.paths.rejected)]
     found += [f"{job_id} is nowhere" for job_id in jobs - places.keys()]
     ran = world.lines("ran")
     for job_id, lie_at in places.items():

@@ -31,7 +31,7 @@ def submitted_or_not(world: World, done: strace.Disturbed) -> list[str]:
     there = {job_id for _, job_id in world.spool.waiting()}
     acknowledged = set(done.stdout.split()[1:2])
     found = [] if acknowledged <= there else [f"{acknowledged} was acknowledged and is not there"]
-    if done.returncode > 0 and not all(job_id in done.stderr for job_id in there):
+    if done.returncode > 0 and not all(f"is queued as {job_id}" in done.stderr for job_id in there):
         found.append(f"it said no ({done.stderr!r}), and {there} is there: submitting again runs it twice")
     if done.returncode == 0 and len(there) != 1:
         found.append(f"it succeeded, and there are {len(there)} jobs")
