@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "show": ("configs:show", "A config as it is once everything is filled in."),
     "init": ("configs:init", "Write a starter project."),
     "control": ("control:control", "Ask a running trainer: where it is, to save, to stop."),
+    "logs": ("logs_group:logs", "Look at what training runs logged."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),
     "dispatch": ("dispatch:dispatch", "Run the dispatcher by hand."),

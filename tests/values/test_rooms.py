@@ -21,6 +21,7 @@ BELOW = {
     "endpoint": {"spool", "host", "values", "errors"},
     "trainer": {"endpoint", "trainers", "spool", "host", "values", "errors"},
     "trainers": {"spool", "host", "values", "errors"},
+    "runs": {"spool", "values", "errors"},
     "trainer_control": {"trainers", "spool", "host", "values", "errors"},
     "training": {"trainer", "spool", "host", "values", "errors"},
     "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
@@ -38,7 +39,7 @@ THIRD_PARTY = {
     "transformers": {"trainer", "training"},
     "lightning": {"trainer"},
     "pytorch_lightning": {"trainer"},
-    "matplotlib": {"training"},
+    "matplotlib": {"runs"},
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
