@@ -41,7 +41,7 @@ def admit(spool: Spool) -> Iterator[tuple[str, str]]:
         if name.startswith("."):
             continue
         path = f"{spool.paths.incoming}/{name}"
-        age_s = _age_s(path)
+        age_s = _distance_s(path)
         if age_s is None or (not name.endswith(".json") and age_s < NOT_JSON_PATIENCE_S):
             continue
         try:
@@ -138,9 +138,19 @@ def _is_regular(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path)
 
 
+def _distance_s(path: str) -> float | None:
+    """Seconds between its last write and now; None: it is gone.
+
+    A time to come is as far away as one long past: a clock that was set back
+    must not keep a bad file in everybody's way for an hour.
+    """
+    age_s = _age_s(path)
+    return None if age_s is None else abs(age_s)
+
+
 def _age_s(path: str) -> float | None:
-    """Seconds since it was last written, by this machine's clock; None: it is gone."""
+    """Seconds since it was last written, by this machine's clock, below 0 for a time to come; None: it is gone."""
     try:
-        return max(0.0, time.time() - os.lstat(path).st_mtime)
+        return time.time() - os.lstat(path).st_mtime
     except OSError:
         return None
