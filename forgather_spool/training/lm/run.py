@@ -27,7 +27,7 @@ from forgather_spool.training.lm.tokenizer import make_tokenizer
 
 
 def train(section: Section, config: Document, resume: str | None) -> int:
-    """Train, and leave model and tokenizer in the output directory. The exit code.
+    """Train, and leave model and tokenizer in the output directory. Returns the exit code.
 
     `resume`: None starts afresh, "" goes on from the newest checkpoint, else from that one.
     """
@@ -41,7 +41,10 @@ def train(section: Section, config: Document, resume: str | None) -> int:
     except torch.OutOfMemoryError as error:
         hint = "make per_device_train_batch_size or block_size smaller"
         raise JobFailed(f"the card has too little memory: {first_line(error)}", hint=hint) from None
-    return _finish(trainer, ours)
+    _finish(trainer, ours)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return 0
 
 
 def _to_resume(section: Section, resume: str) -> str:
@@ -113,23 +116,22 @@ def _add_logs(trainer: SavingTrainer, section: Section, config: Document, resume
         warn(f"no event files for this run: {error}")
 
 
-def _finish(trainer: SavingTrainer, ours: TrainerControlCallback) -> int:
+def _finish(trainer: SavingTrainer, ours: TrainerControlCallback) -> None:
     """Save the model, unless the run was aborted or stopped without saving; say where everything is."""
     control, step = ours.control, trainer.state.global_step
     stopped = control is not None and control.should_stop
     if control is not None and control.should_abort:
         _say(trainer, f"aborted after step {step}; nothing was saved")
-        return 0
+        return
     saves = str(trainer.args.save_strategy.value) != "no" or checkpoints.newest(trainer.args.output_dir) is not None
     if stopped and not saves:
         _say(trainer, f"stopped after step {step}; nothing was saved, as save_strategy is no")
-        return 0
+        return
     try:
         trainer.save_model()
     except SAVE_ERRORS as error:
         raise _unsaved(trainer.args.output_dir, error) from None
     _say(trainer, f"{'stopped' if stopped else 'ended'} after step {step}: {trainer.args.output_dir}")
-    return 0
 
 
 def _unsaved(output_dir: str, error: Exception) -> ForgatherError:

@@ -25,7 +25,8 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
 
     `trains` goes into each checkpoint's marker. One process: a failed save is
     told, answered to whoever asked, and training goes on. Several ranks: it
-    ends the run, since the others wait inside the save.
+    ends the run, since the others wait inside the save. `saved_step` is the last
+    step this run saved.
     """
 
     def __init__(self, *, control_callback: TrainerControlCallback, trains: dict[str, Any], **options: Any) -> None:
@@ -33,19 +34,24 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(control_callback)
         self._ours = control_callback
         self._trains = trains
-        self.failed_saves = 0
+        self.saved_step: int | None = None
         # The library would remove old checkpoints before the new one counts.
         self._keep = self.args.save_total_limit
         self.args.save_total_limit = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = os.path.join(self.args.output_dir, f"{checkpoints.PREFIX}{self.state.global_step}")
+        step = self.state.global_step
+        folder = os.path.join(self.args.output_dir, f"{checkpoints.PREFIX}{step}")
         try:
             self._save_whole(model, trial, folder)
         except SAVE_ERRORS as error:
             if self.args.world_size > 1:
-                raise
+                problem = f"step {step}: the checkpoint could not be saved: {first_line(error)}"
+                raise StorageFailed(problem, hint="--resume goes on from the last complete one") from None
             self._give_up(folder, error)
+        else:
+            self.saved_step = step
+            self._remove_old()
 
     def _save_whole(self, model: Any, trial: Any, folder: str) -> None:
         if self.args.should_save:
@@ -55,16 +61,22 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
             torch.distributed.barrier()  # each rank has written its random state
         if self.args.should_save:
             checkpoints.complete(folder, self.state.global_step, self._trains)
+
+    def _remove_old(self) -> None:
+        if not self.args.should_save:
+            return
+        try:
             rotate_checkpoints(
                 output_dir=self.args.output_dir,
                 save_total_limit=self._keep,
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,
             )
+        except OSError as error:
+            warn(f"old checkpoints could not be removed: {error}")
 
     def _give_up(self, folder: str, error: Exception) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self.failed_saves += 1
         reason = first_line(error)
         warn(f"step {self.state.global_step}: the checkpoint could not be saved, training goes on: {reason}")
         if self._ours.control is not None:
