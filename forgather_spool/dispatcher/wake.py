@@ -140,7 +140,8 @@ def _start_command(unit: str) -> list[str]:
 
 def transient_command(home: str, unit: str, environ: Mapping[str, str]) -> list[str]:
     """What starts a dispatcher of `home` as `unit`: the settings of `units/forgather-dispatch.service`."""
-    carried = [f"--setenv={name}={environ[name]}" for name in CARRIED if name in environ]
+    found = finding_us(environ)
+    carried = [f"--setenv={name}={found[name]}" for name in CARRIED if name in found]
     settings = (
         "Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "WatchdogSec=60", "KillMode=control-group",
         "UMask=0077",
@@ -150,6 +151,15 @@ def transient_command(home: str, unit: str, environ: Mapping[str, str]) -> list[
         f"--description=forgather dispatcher of {home}", f"--setenv=FORGATHER_HOME={home}", *carried,
         *(f"--property={setting}" for setting in settings), "--", *dispatcher_command(),
     ]  # fmt: skip
+
+
+def finding_us(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ`, with this package on its PYTHONPATH where it runs from a checkout and nobody installed it."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    found = dict(environ)
+    if not root.endswith("-packages"):
+        found["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environ.get("PYTHONPATH")])])
+    return found
 
 
 def dispatcher_command() -> list[str]:
@@ -204,7 +214,7 @@ def _start_process(paths: Paths) -> None:
     Raises:
         Missing: no process could be made.
     """
-    environ = {name: value for name, value in os.environ.items() if name not in OF_A_JOB}
+    environ = {name: value for name, value in finding_us(os.environ).items() if name not in OF_A_JOB}
     environ["FORGATHER_HOME"] = paths.home
     log = _open_log(paths.dispatcher_log)
     try:

@@ -303,7 +303,7 @@ def _stage(data: bytes, tmp: str, *, durable: bool = True) -> str:
         if fd >= 0:
             _close_quietly(fd)
             _unlink_quietly(path)
-        raise failed("write", path, error) from None
+        raise failed("write to", tmp, error) from None  # the folder: the file's own name differs every time
     return path
 
 
