@@ -34,6 +34,7 @@ from forgather_spool.host.process import send_signal
 
 SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
+EMPTY_PATIENCE_S = 1.0  # for a process on its way into a scope; it takes milliseconds
 RUNNER_BELT_S = 60.0  # the runner enforces time limit and grace, and writes the result; systemd when it cannot
 OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the whole unit
 MAX_DESCRIPTION = 120
@@ -41,11 +42,12 @@ MAX_DESCRIPTION = 120
 
 @dataclass(slots=True)
 class _Launch:
-    """One scope under way: asked for, then queued as `job_path`."""
+    """One scope under way: asked for, then queued as `job_path`. Or refused, once an empty one is out of the way."""
 
     scope: str
     deadline: float
     job_path: str | None = None
+    refusal: ScopeRefused | None = None
 
 
 class SystemdHost:
@@ -62,6 +64,7 @@ class SystemdHost:
         self._launches: dict[int, _Launch] = {}  # by the serial of the call
         self._removed: dict[str, str] = {}  # job path to result: signals that overtook their reply
         self._events: list[HostEvent] = []
+        self._found_empty: dict[str, float] = {}  # scopes in our way to when (monotonic) they were first seen empty
         self._connection: ManagerConnection | None = None
         manager = self._open()
         try:
@@ -143,17 +146,47 @@ class SystemdHost:
                 self._removed[job_path] = result
                 self._settle()
             return
-        launch = self._launches.get(fields.get(HeaderFields.reply_serial))
+        serial = fields.get(HeaderFields.reply_serial)
+        launch = self._launches.get(serial)
         if launch is None:
             return
-        if message.header.message_type is MessageType.error:
-            del self._launches[fields[HeaderFields.reply_serial]]
+        if launch.refusal is not None:
+            del self._launches[serial]
+            self._found_empty.pop(launch.scope, None)
+            self._events.append(launch.refusal)
+        elif message.header.message_type is MessageType.error:
+            del self._launches[serial]
             exists = fields.get(HeaderFields.error_name) == f"{MANAGER}.UnitExists"
-            self._events.append(ScopeRefused(launch.scope, error_text(message), exists))
+            self._refuse(ScopeRefused(launch.scope, error_text(message), exists))
         else:
             launch.job_path = message.body[0]
             launch.deadline = time.monotonic() + SCOPE_UP_TIMEOUT_S
             self._settle()
+
+    def _refuse(self, refusal: ScopeRefused) -> None:
+        """Tell of it; if it is for a scope that holds nobody and still did a while ago, once that has been stopped.
+
+        A process that dies while it is put into its scope may leave the scope
+        running and empty for ever (systemd 252, one in ten): its job could not
+        start again until the user manager does. Empty for a moment is no sign:
+        so is one whose process is on its way in.
+        """
+        if not refusal.exists or not self._stays_empty(refusal.scope):
+            self._events.append(refusal)
+            return
+        try:
+            serial = self._open().call("StopUnit", "ss", (refusal.scope, "replace"))
+        except ConnectionLost:
+            self._events.append(refusal)
+            return
+        self._launches[serial] = _Launch(refusal.scope, time.monotonic() + CALL_TIMEOUT_S, refusal=refusal)
+
+    def _stays_empty(self, scope: str) -> bool:
+        now = time.monotonic()
+        if proc.is_populated(f"{self._slice}/{scope}"):
+            self._found_empty.pop(scope, None)
+            return False
+        return now - self._found_empty.setdefault(scope, now) >= EMPTY_PATIENCE_S
 
     def _settle(self) -> None:
         """Pair queued launches with results, whichever came first."""

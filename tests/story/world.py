@@ -62,7 +62,11 @@ class World:
     def dispatch_all(self, timeout_s: float = 60, **env: str) -> None:
         """Run a dispatcher until it has nothing left to do."""
         process = self.dispatch(**env)
-        assert process.wait(timeout=timeout_s) == 0, self.said()
+        try:
+            code = process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the dispatcher does not come to an end: {self.said()}") from None
+        assert code == 0, self.said()
 
     def result(self, entry: Entry) -> Result | None:
         try:

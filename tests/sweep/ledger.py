@@ -19,7 +19,7 @@ LINE = 'echo "$FORGATHER_JOB_ID" >> ran'
 
 def recover(world: World) -> None:
     """A dispatcher that nobody disturbs, until there is nothing left to do, and nobody of ours is left."""
-    world.dispatch_all(FORGATHER_IDLE_S="0")
+    world.dispatch_all(timeout_s=20, FORGATHER_IDLE_S="0")
     wait_until(lambda: not world.our_processes(), what=f"the end of our processes; {world.said()}")
 
 

@@ -68,6 +68,8 @@ class Walk:
                     argv, log = prepare(world), world.folder / "strace.log"
                     done = strace.inject(argv, world.env, point, effect, log, world.spool.paths.home)
                     found = complaints(done) + judge(world, done)
+                except AssertionError as error:
+                    found = [str(error)]
                 finally:
                     world.end()
                 self.walked += 1

@@ -138,6 +138,42 @@ def refused() -> dict[str, object]:
     }
 
 
+def left_empty() -> dict[str, object]:
+    """Scopes whose process died while it was put inside: the manager keeps some for ever. One of them, used again."""
+    host = SystemdHost(os.environ)
+    names = [name(n) for n in range(300)]
+    for n, scope in enumerate(names):
+        child = Child()
+        host.begin(scope, child.pid, LIMITS, "")
+        time.sleep(n % 16 / 4000)
+        child.release()
+        child.wait()
+    collect(host, len(names))
+    kept = [scope for scope in names if is_kept_empty(host, scope)]
+    if not kept:
+        return {"kept": 0}
+    child = Child()
+    host.begin(kept[0], child.pid, LIMITS, "")
+    [first] = collect(host, 1)
+    again = begin_until_started(host, kept[0], child.pid)
+    return {"kept": len(kept), "refused": isinstance(first, ScopeRefused) and first.exists, "again": again}
+
+
+def is_kept_empty(host: SystemdHost, scope: str) -> bool:
+    """Empty, and active also a moment later: what is about to go has gone by then."""
+    if host.members(scope) or show(scope, "ActiveState")["ActiveState"] != "active":
+        return False
+    return not wait_until(lambda: show(scope, "ActiveState")["ActiveState"] != "active", timeout_s=0.5)
+
+
+def begin_until_started(host: SystemdHost, scope: str, pid: int) -> bool:
+    def started() -> bool:
+        host.begin(scope, pid, LIMITS, "")
+        return isinstance(collect(host, 1)[0], ScopeStarted)
+
+    return wait_until(started)
+
+
 def kill() -> dict[str, object]:
     """A family that ignores TERM, with a daemon that left it."""
     host, stubborn = SystemdHost(os.environ), Child(be_stubborn)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.hosts import REPOSITORY, TestHost
 
 ENV = {"PYTHONPATH": str(REPOSITORY)}
@@ -53,6 +55,15 @@ def test_a_taken_name_and_a_dead_process_are_refused_and_told_apart(systemd_host
     assert answer["started"] == [True]
     assert sorted(answer["refused"]) == [[False, False], [True, True]]
     assert answer["members"]
+
+
+def test_a_scope_left_running_and_empty_does_not_keep_its_job_from_starting(systemd_host: TestHost) -> None:
+    """systemd 252 keeps some scopes whose process died while it was put inside: without help, for ever."""
+    answer = ask(systemd_host, "left_empty")
+
+    if not answer["kept"]:
+        pytest.skip("this systemd keeps none")
+    assert (answer["refused"], answer["again"]) == (True, True)
 
 
 def test_kill_reaches_what_ignores_term(systemd_host: TestHost) -> None:
