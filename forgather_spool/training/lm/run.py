@@ -123,8 +123,7 @@ def _finish(trainer: SavingTrainer, ours: TrainerControlCallback) -> None:
     if control is not None and control.should_abort:
         _say(trainer, f"aborted after step {step}; nothing was saved")
         return
-    saves = str(trainer.args.save_strategy.value) != "no" or checkpoints.newest(trainer.args.output_dir) is not None
-    if stopped and not saves:
+    if stopped and trainer.saved_step != step and trainer.args.save_strategy.value == "no":
         _say(trainer, f"stopped after step {step}; nothing was saved, as save_strategy is no")
         return
     try:
