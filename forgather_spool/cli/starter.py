@@ -27,6 +27,7 @@ train:
   data:
     text: python-stdlib # or files and globs: [corpus/*.txt]
     max_bytes: 8000000
+    validation: 0.005
   block_size: 128
   seed: ${seed}
   args: # any field of transformers.TrainingArguments
