@@ -64,9 +64,7 @@ class Supervision:
             poll.register(fd, select.POLLIN)
         while not self._is_over():
             ready = {fd for fd, _ in poll.poll(self._patience_ms())}
-            self._reap()
-            if self._caught.fileno() in ready and signals.SIGTERM in self._caught.read():
-                self._stop({"kind": "cancelled", "by": SERVICE_MANAGER}, f"asked by {SERVICE_MANAGER}")
+            self._hear_signals()
             if self._requests.fileno() in ready and self._requests.heard():
                 self._next_look = 0.0
             if self._output_fd in ready and not self._take_output():
@@ -95,6 +93,14 @@ class Supervision:
         if self._status is not None:
             deadlines.append(now + LEFT_LOOK_EVERY_S)
         return max(0.0, min(deadlines) - now) * 1000 + 1
+
+    def _hear_signals(self) -> None:
+        """`systemctl stop` sends TERM to the job as well: one that has ended of it by now was stopped, too."""
+        had_ended = self._status is not None
+        self._reap()
+        if signals.SIGTERM in self._caught.read() and not had_ended:
+            outcome: Document = {"kind": "cancelled", "by": SERVICE_MANAGER}
+            self.stopping.stop(outcome, f"asked by {SERVICE_MANAGER}", self._grace_s, time.monotonic())
 
     def _reap(self) -> None:
         """Wait for whoever has ended: the command, and orphans that have become ours."""
