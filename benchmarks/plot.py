@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import start
 from benchmarks.row import Row
 
-MS = "ms (median, the whisker ends at the 95th percentile)"
+MS = "ms (median, whisker to p95)"
 OURS, THEIRS = "#2b6cb0", "#a0aec0"
 
 
