@@ -13,10 +13,10 @@ INSTALLED := $(PREFIX)/share/forgather-spool/venv
 COMMAND := $(PREFIX)/bin/forgather
 
 .DELETE_ON_ERROR:
-.PHONY: help install uninstall venv test lint format demo bench docs clean
+.PHONY: help install uninstall venv test test-long lint format demo bench docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: ## install for you alone, in a virtual environment of its own (WITH=http,plot adds extras)
 	$(PYTHON) -m venv $(INSTALLED)
@@ -41,6 +41,9 @@ $(VENV)/.made: pyproject.toml constraints.txt
 test: venv ## every test that can run here (ARGS='-k words' picks some)
 	@tests/packages
 	$(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
+
+test-long: venv ## the same, with every error at every system call (an hour)
+	@FORGATHER_LONG_TESTS=1 $(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
 
 lint: venv ## ruff, its formatter, mypy --strict
 	$(BIN)/ruff check
