@@ -38,7 +38,7 @@ DATA: dict[str, Field] = {
     "dataset": Field("string", None, help="a folder `Dataset.save_to_disk` wrote"),
     "column": Field("string", "text", help="dataset: the column that holds the text"),
     "split": Field("string", "train", help="dataset: which one, of a DatasetDict"),
-    "validation": Field("number", 0.02, minimum=0, maximum=0.5, help="the share of documents held out; 0: none"),
+    "validation": Field("number", 0.02, minimum=0, maximum=0.5, help="the share of blocks held out; 0: none"),
     "max_bytes": Field("integer", None, minimum=1, help="use this much text at most"),
 }
 TRAIN: dict[str, Field] = {

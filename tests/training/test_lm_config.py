@@ -7,21 +7,22 @@ from typing import Any
 
 import pytest
 
-for library in ("torch", "transformers"):
-    pytest.importorskip(library, reason=f"the built-in trainer needs {library}: pip install 'forgather-spool[train]'")
-
 from forgather_spool.errors import BadDocument, UsageError
 from forgather_spool.training.lm import checkpoints
 from forgather_spool.training.lm.arguments import check_arguments
-from forgather_spool.training.lm.data import make_blocks, read_documents
 from forgather_spool.training.lm.model import check_model, make_model
 from forgather_spool.training.lm.section import section_of
 from forgather_spool.training.lm.tokenizer import make_tokenizer
 from tests.training.lm_runs import Run, config, with_change
 
+for library in ("torch", "transformers"):
+    pytest.importorskip(library, reason=f"the built-in trainer needs {library}: pip install 'forgather-spool[train]'")
+
 
 def look_at(document: dict[str, Any]) -> None:
     """All the checks a run makes before its first step."""
+    from forgather_spool.training.lm.data import make_blocks, read_documents
+
     section = section_of(document)
     check_arguments(section)
     check_model(section)
@@ -60,6 +61,8 @@ def look_at(document: dict[str, Any]) -> None:
         ("args.max_step", 5, "$.train.args.max_step", "max_steps"),
         ("args.output_dir", "x", "$.train.args.output_dir", "top of the config"),
         ("args.max_steps", "many", "$.train.args.max_steps", "number"),
+        ("args.learning_rate", -1, "$.train.args.learning_rate", "less than 0"),
+        ("args.per_device_train_batch_size", 0, "$.train.args.per_device_train_batch_size", "less than 1"),
         ("args.bf16", "yes", "$.train.args.bf16", "true or false"),
     ],
 )
@@ -77,6 +80,8 @@ def test_what_is_wrong_in_a_config_is_named_by_its_path(
 
 
 def test_a_good_config_passes_and_holds_out_a_share(tmp_path: Path) -> None:
+    from forgather_spool.training.lm.data import make_blocks, read_documents
+
     document = with_change(config(tmp_path, learning_rate="1e-3"), "data.validation", 0.1)
     section = section_of(document)
     check_arguments(section)
@@ -88,6 +93,8 @@ def test_a_good_config_passes_and_holds_out_a_share(tmp_path: Path) -> None:
 
 
 def test_a_trained_tokenizer_is_kept_until_what_it_was_made_from_changes(tmp_path: Path) -> None:
+    from forgather_spool.training.lm.data import read_documents
+
     document = with_change(config(tmp_path), "tokenizer", {"kind": "bpe", "vocab_size": 300})
     section = section_of(document)
     made = make_tokenizer(section, read_documents(section))
@@ -115,3 +122,12 @@ def test_a_mistake_is_one_line_and_its_fix(tmp_path: Path) -> None:
     error, fix = run.output.splitlines()
     assert error == "error: $.train.args.max_step: TrainingArguments has no such field"
     assert fix.startswith("  fix: did you mean max_steps")
+
+
+def test_an_evaluation_needs_something_held_out(tmp_path: Path) -> None:
+    document = with_change(config(tmp_path, eval_strategy="epoch"), "data.validation", 0)
+
+    run = Run(tmp_path, document)
+
+    assert run.end() == 65
+    assert run.output.startswith("error: $.train.args.eval_strategy: ")

@@ -28,6 +28,7 @@ def main(words: list[str]) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what it needs is on this disk, or it is an error
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads took 40 % more CPU time on a busy host
     try:
         from forgather_spool.training.lm.run import train
     except ImportError as error:

@@ -17,6 +17,10 @@ OURS = {
     "seed": "set train.seed",
     "resume_from_checkpoint": "use --resume",
 }
+AT_LEAST = {
+    "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+    "learning_rate": 0, "weight_decay": 0,
+}  # fmt: skip
 
 
 def check_arguments(section: Section) -> None:
@@ -59,6 +63,8 @@ def _converted(section: Section) -> dict[str, Any]:
         if name not in fields:
             raise no_such_field(f"{WHERE}.args", name, list(fields), of="TrainingArguments")
         converted[name] = _as_default(where, value, fields[name].default)
+        if name in AT_LEAST and converted[name] < AT_LEAST[name]:
+            raise BadDocument(where, f"{value} is less than {AT_LEAST[name]}")
     return converted
 
 

@@ -11,7 +11,7 @@ import transformers
 from transformers import PrinterCallback, set_seed
 
 from forgather_spool.document import Document
-from forgather_spool.errors import ForgatherError, JobFailed, UsageError
+from forgather_spool.errors import BadDocument, ForgatherError, JobFailed, UsageError
 from forgather_spool.spool import files
 from forgather_spool.trainer.huggingface import TrainerControlCallback
 from forgather_spool.trainer.warn import warn_once as warn
@@ -22,7 +22,7 @@ from forgather_spool.training.lm.model import check_model, make_model
 from forgather_spool.training.lm.progress import Progress
 from forgather_spool.training.lm.run_log import RunLog, new_run_id
 from forgather_spool.training.lm.saving import SAVE_ERRORS, SavingTrainer, first_line
-from forgather_spool.training.lm.section import Section
+from forgather_spool.training.lm.section import WHERE, Section
 from forgather_spool.training.lm.tokenizer import make_tokenizer
 
 
@@ -37,7 +37,7 @@ def train(section: Section, config: Document, resume: str | None) -> int:
     resumed_from = None if resume is None else _to_resume(section, resume)
     trainer, ours = _make_trainer(section, config, resumed_from)
     try:
-        trainer.train(resume_from_checkpoint=resumed_from)
+        trainer.go_on_from(resumed_from)
     except torch.OutOfMemoryError as error:
         hint = "make per_device_train_batch_size or block_size smaller"
         raise JobFailed(f"the card has too little memory: {first_line(error)}", hint=hint) from None
@@ -65,6 +65,9 @@ def _make_trainer(
     with args.main_process_first(local=False):
         tokenizer = make_tokenizer(section, read_documents(section))
     blocks, held_out = make_blocks(section, tokenizer)
+    if held_out is None and args.eval_strategy.value != "no":
+        hint = "raise data.validation, give more text, or leave out eval_strategy"
+        raise BadDocument(f"{WHERE}.args.eval_strategy", "there is no block held out to evaluate on", hint=hint)
     set_seed(section.seed)
     model = make_model(section, tokenizer)
     ours = TrainerControlCallback(on_sigterm="save_and_stop", enable_http=None)

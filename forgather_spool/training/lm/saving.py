@@ -11,7 +11,9 @@ from safetensors import SafetensorError
 from transformers import Trainer
 from transformers.trainer_utils import rotate_checkpoints
 
-from forgather_spool.errors import StorageFailed
+from forgather_spool.document import Document
+from forgather_spool.errors import ForgatherError, StorageFailed
+from forgather_spool.spool import files
 from forgather_spool.trainer.huggingface import TrainerControlCallback
 from forgather_spool.trainer.warn import warn_once as warn
 from forgather_spool.training.lm import checkpoints
@@ -35,9 +37,29 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         self._ours = control_callback
         self._trains = trains
         self.saved_step: int | None = None
+        self._losses: Any = None
+        self._carried: Any = None  # losses before the checkpoint that no log has had
         # The library would remove old checkpoints before the new one counts.
         self._keep = self.args.save_total_limit
         self.args.save_total_limit = None
+
+    def go_on_from(self, folder: str | None) -> None:
+        """Train, from the checkpoint in `folder` where one is given; the next mean loss spans the break."""
+        if folder is not None:
+            try:
+                self._carried = files.read_document(self._since_log(folder))
+            except (FileNotFoundError, ForgatherError):
+                pass  # another number of ranks saved it: the first mean covers fewer steps
+        self.train(resume_from_checkpoint=folder)
+
+    def _maybe_log_save_evaluate(self, tr_loss: Any, *rest: Any, **options: Any) -> None:
+        """After each step. Only the library has the losses since the last log; a checkpoint needs them too."""
+        if self._carried is not None:
+            tr_loss += self._carried["loss"]
+            self._globalstep_last_logged -= self._carried["steps"]
+            self._carried = None
+        self._losses = tr_loss
+        super()._maybe_log_save_evaluate(tr_loss, *rest, **options)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
@@ -57,10 +79,16 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         if self.args.should_save:
             checkpoints.begin(folder)
         super()._save_checkpoint(model, trial)
+        steps = self.state.global_step - self._globalstep_last_logged
+        since_log: Document = {"steps": steps, "loss": float(self._losses) if steps else 0.0}
+        files.note(self._since_log(folder), since_log, folder)
         if self.args.world_size > 1:
             torch.distributed.barrier()  # each rank has written its random state
         if self.args.should_save:
             checkpoints.complete(folder, self.state.global_step, self._trains)
+
+    def _since_log(self, folder: str) -> str:
+        return f"{folder}/since_log_{self.args.process_index}.json"
 
     def _remove_old(self) -> None:
         if not self.args.should_save:
