@@ -1,7 +1,7 @@
 """Generate the reference from the code: the command line from its help, a JSON Schema for each document.
 
-    python docs/generate.py           write docs/reference/cli.md and docs/reference/schema/
-    python docs/generate.py --check   write nothing; 1 and a list of files when one is out of date
+python docs/generate.py           write docs/reference/cli.md and docs/reference/schema/
+python docs/generate.py --check   write nothing; 1 and a list of files when one is out of date
 """
 
 from __future__ import annotations
