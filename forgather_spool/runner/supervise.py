@@ -97,8 +97,11 @@ class Supervision:
     def _hear_signals(self) -> None:
         """`systemctl stop` sends TERM to the job as well: one that has ended of it by now was stopped, too."""
         had_ended = self._status is not None
+        heard = self._caught.read()  # before the reaping, or the end of a child that comes in between goes unheard
         self._reap()
-        if signals.SIGTERM in self._caught.read() and not had_ended:
+        if self._status is not None and not had_ended:
+            heard |= self._caught.read()  # from here on nobody sleeps for long
+        if signals.SIGTERM in heard and not had_ended:
             outcome: Document = {"kind": "cancelled", "by": SERVICE_MANAGER}
             self.stopping.stop(outcome, f"asked by {SERVICE_MANAGER}", self._grace_s, time.monotonic())
 
