@@ -11,12 +11,6 @@ from tests.fakes.nvml import FakeCards, build
 from tests.story.world import World
 
 
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables are as wide as they need to be, whatever terminal the tests were started from."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """An empty spool; dispatchers started in it, and all their jobs, end with the test."""
