@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from forgather_spool import command, schema  # noqa: E402
 from forgather_spool.cli import app  # noqa: E402
+from forgather_spool.fields import REQUIRED, Field  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
 WIDTH = 100
@@ -52,9 +53,9 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield REFERENCE / "schema" / f"{name}.json", json.dumps(document, indent=2) + "\n"
 
 
-def json_schema(fields: dict[str, schema.Field], *, strict: bool = False) -> dict[str, object]:
+def json_schema(fields: dict[str, Field], *, strict: bool = False) -> dict[str, object]:
     properties = {name: field_schema(field) for name, field in fields.items()}
-    required = [name for name, field in fields.items() if field.default is schema.REQUIRED]
+    required = [name for name, field in fields.items() if field.default is REQUIRED]
     return {
         "type": "object",
         "properties": properties,
@@ -63,7 +64,7 @@ def json_schema(fields: dict[str, schema.Field], *, strict: bool = False) -> dic
     }
 
 
-def field_schema(field: schema.Field) -> dict[str, object]:
+def field_schema(field: Field) -> dict[str, object]:
     found = dict(KINDS[field.kind])
     if field.fields is not None:
         inner = json_schema(field.fields)
@@ -76,7 +77,7 @@ def field_schema(field: schema.Field) -> dict[str, object]:
         found["minItems"] = int(field.minimum)
     if field.choices:
         found["enum"] = list(field.choices)
-    if field.default is not schema.REQUIRED and field.default is not None:
+    if field.default is not REQUIRED and field.default is not None:
         found["default"] = field.default
     if field.help:
         found["description"] = field.help

@@ -10,7 +10,8 @@ Light on purpose: a training script imports this.
 from __future__ import annotations
 
 from forgather_spool.errors import BadDocument
-from forgather_spool.schema import VERSION, Field
+from forgather_spool.fields import Field
+from forgather_spool.schema import VERSION
 
 MAX_NAME_CHARACTERS = 64
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from forgather_spool import schema
 from forgather_spool.errors import BadArgument, BadDocument
-from forgather_spool.schema import Field
+from forgather_spool.fields import Field
 
 Value = str | int | float | bool | None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forgather_spool.schema import Field
+from forgather_spool.fields import Field
 
 MAX_PROCESSES = 1024
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from forgather_spool import schema
 from forgather_spool.errors import BadDocument, UsageError
-from forgather_spool.schema import Field
+from forgather_spool.fields import Field
 from forgather_spool.training import yaml_file
 from forgather_spool.training.arguments import Argument, declared
 from forgather_spool.training.config_fields import CONFIG, DATA, LISTS, MODEL, NUMBERS_TOO, TOKENIZER, TRAIN

@@ -12,7 +12,7 @@ from typing import Any
 
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, UnreadableFile, UsageError
-from forgather_spool.schema import Field, check
+from forgather_spool.fields import Field, check
 from forgather_spool.spool import files
 
 MARKER = "complete.json"
