@@ -17,7 +17,6 @@ import click
 
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.job import State, TimedOut, describe, exit_status_of
-from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool.follow import ENDED, Follower
 from forgather_spool.spool.look import Job, find, look
 from forgather_spool.spool.queue import Spool
@@ -28,6 +27,8 @@ from .job_words import job_words
 from .nudge import nudge
 from .reasons import reason_of
 from .show import shown
+from .submit_command import collect, submit_options
+from .submit_options import OPTIONS_OF_A_RERUN
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 READER_GONE = 141  # 128 + SIGPIPE
@@ -195,20 +196,19 @@ def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
 
 @job.command()
 @several_jobs
-@click.option(
-    "--priority",
-    type=click.IntRange(-PRIORITY_LIMIT, PRIORITY_LIMIT),
-    metavar="N",
-    help="Not the one it had.",
-)
+@submit_options(OPTIONS_OF_A_RERUN)
 @click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus.")
-def rerun(jobs: tuple[str, ...], priority: int | None, json_: bool) -> None:
-    """Submit a job's spec once more, as a new job that remembers which it repeats."""
+def rerun(jobs: tuple[str, ...], json_: bool, **changed: object) -> None:
+    """Submit a job's spec once more, as a new job that remembers which it repeats.
+
+    The options change what it was submitted with. What held it back then
+    (--after, --begin, --hold) is not taken over.
+    """
     from .rerun import rerun as rerun_one
 
     spool = _spool()
     for found in [look(spool, find(spool, text)) for text in jobs]:
-        new = rerun_one(spool, found, priority)
+        new = rerun_one(spool, found, collect(changed))
         line = f"queued: {new['job_id']} (priority={new['priority']}, gpus={new['gpus']})"
         click.echo(as_json(new) if json_ else line)
     nudge(spool)

@@ -14,7 +14,7 @@ import sys
 from forgather_spool import schema
 from forgather_spool.cli import environment, warn
 from forgather_spool.cli.git_commit import git_commit
-from forgather_spool.cli.submit_options import OPTIONS, Given, Option
+from forgather_spool.cli.submit_options import OPTIONS, ORDER_FIELDS, Given, fields
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UsageError
 from forgather_spool.host import user_manager
@@ -34,8 +34,8 @@ def run(given: Given, words: list[str]) -> int:
         UsageError: a value that cannot be meant; it names the option.
         SpoolUnsafe, StorageFailed: there is no safe place for it; nothing was submitted.
     """
-    spec, remarks = _spec(given, words, os.environ)
     spool = Spool()
+    spec, remarks = _spec(given, words, os.environ, spool)
     remarks += _refuse_too_many_gpus(spec, spool.paths)
     if not given.get("quiet"):
         for remark in remarks:
@@ -79,12 +79,9 @@ def _wake(paths: Paths, *, quiet: bool) -> None:
             warn(f"the job is queued, but no dispatcher could be woken: {error}")
 
 
-def _spec(given: Given, words: list[str], environ: Mapping[str, str]) -> tuple[Document, list[str]]:
+def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spool) -> tuple[Document, list[str]]:
     """The checked spec, and remarks for the user."""
-    document: Document = {"version": schema.VERSION, "argv": words}
-    for option in OPTIONS:
-        if option.field and option.name in given:
-            document[option.field] = _value(option, given[option.name])
+    document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
     if "script" in given:
         _add_script(document, str(given["script"]), words)
     cwd = _directory(given.get("cwd"))
@@ -94,17 +91,19 @@ def _spec(given: Given, words: list[str], environ: Mapping[str, str]) -> tuple[D
     commit = git_commit(cwd)
     if commit is not None:
         document["git_commit"] = commit
+    check_together(document, spool)
     _check(document)
     return document, [*remarks, *_remarks(document, environ)]
 
 
-def _value(option: Option, text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    try:
-        return option.parse(text)
-    except UsageError as error:
-        raise UsageError(f"--{option.name}: {error}", hint=error.hint) from None
+def check_together(document: Document, spool: Spool) -> None:
+    """Refuse what means nothing together, and put ids where jobs are named. Raises UsageError."""
+    if not ORDER_FIELDS.isdisjoint(document):
+        from forgather_spool.cli import order_checks
+
+        order_checks.refuse_contradictions(document)
+        if "after" in document:
+            order_checks.resolve_after(spool, document)
 
 
 def _check(document: Document) -> None:
@@ -119,7 +118,7 @@ def _check(document: Document) -> None:
         size_bytes = len(dump(document))  # first: the table takes for granted that text is text
         schema.check(document, schema.SPEC, unknown="refuse")
     except BadDocument as error:
-        raise UsageError(f"{_in_words(error.where)}: {error.problem}", hint=error.hint or _HINT) from None
+        raise UsageError(f"{in_words(error.where)}: {error.problem}", hint=error.hint or _HINT) from None
     if size_bytes > MAX_DOCUMENT_BYTES:
         raise UsageError(
             f"the job is {size_bytes} bytes, more than {MAX_DOCUMENT_BYTES}",
@@ -130,7 +129,7 @@ def _check(document: Document) -> None:
 _HINT = "forgather submit --help"
 
 
-def _in_words(where: str) -> str:
+def in_words(where: str) -> str:
     """``$.gpu_memory_bytes`` is ``--gpu-memory``, ``$.argv[1]`` is the command's argument 1."""
     field = where.removeprefix("$.").partition(".")[0].partition("[")[0]
     for option in OPTIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -27,15 +28,34 @@ Examples:
 """
 
 
+def parameters(names: tuple[str, ...]) -> list[click.Option]:
+    """Options of the table for another command that submits; `collect` reads what it was given."""
+    return [_parameter(option) for option in OPTIONS if option.name in names]
+
+
+def submit_options(names: tuple[str, ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same for a command made with decorators."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed([option for option in OPTIONS if option.name in names]):
+            command = click.option(f"--{option.name}", **_attributes(option))(command)
+        return command
+
+    return add
+
+
 def _parameter(option: Option) -> click.Option:
-    return click.Option(
-        [f"--{option.name}", option.name.replace("-", "_")],
-        metavar=option.metavar or None,
-        is_flag=True if not option.metavar else None,  # False would make the value optional
-        multiple=option.repeats,
-        type=_type_of(option),
-        help=option.help,
-    )
+    return click.Option([f"--{option.name}", option.name.replace("-", "_")], **_attributes(option))
+
+
+def _attributes(option: Option) -> dict[str, Any]:
+    return {
+        "metavar": option.metavar or None,
+        "is_flag": True if not option.metavar else None,  # False would make the value optional
+        "multiple": option.repeats,
+        "type": _type_of(option),
+        "help": option.help,
+    }
 
 
 def _type_of(option: Option) -> click.ParamType[Any] | None:
@@ -44,11 +64,11 @@ def _type_of(option: Option) -> click.ParamType[Any] | None:
     return kind if option.metavar else None
 
 
-def collect(values: dict[str, object]) -> Given:
-    """What click found, as `submit_options.split` gives it."""
+def collect(values: Mapping[str, object]) -> Given:
+    """What click found, as `submit_options.split` gives it; what the command does not have was not given."""
     given: Given = {}
     for option in OPTIONS:
-        value = values[option.name.replace("-", "_")]
+        value = values.get(option.name.replace("-", "_"))
         if isinstance(value, tuple):
             value = list(value)
         if value not in (None, False, []):

@@ -19,6 +19,8 @@ from forgather_spool.training.config_file import Source
 from forgather_spool.training.launch import LATEST
 
 from .project import chosen_config
+from .submit_command import collect, parameters
+from .submit_options import FOR_ANY_JOB
 
 HELP = """Train what the config says, here and now, or with --enqueue as a job.
 
@@ -35,6 +37,7 @@ Examples:
   forgather -t train.yaml train --resume
 """
 QUEUE_ONLY = ("priority", "requested_gpus", "time", "name", "tty", "env")
+QUEUE_ORDER = tuple(name.replace("-", "_") for name in FOR_ANY_JOB)
 
 _OPTIONS = (
     click.Option(["-d", "--devices"], metavar="N[,N]...", help="Cards to train on, here: 0,1; or the word cpu."),
@@ -50,6 +53,7 @@ _OPTIONS = (
     click.Option(["--name"], metavar="NAME", help="Queue: the job's name. [default: the config's]"),
     click.Option(["--tty"], is_flag=True, help="Queue: give it a terminal: a progress bar in place of lines."),
     click.Option(["--env"], multiple=True, metavar="K=V|NAME", help="Queue: set a variable, or copy NAME from here."),
+    *parameters(FOR_ANY_JOB),
 )  # fmt: skip
 
 
@@ -133,6 +137,7 @@ def _run(
         from . import train_queue
 
         asked = {name: options[name] for name in QUEUE_ONLY}
+        asked["order"] = collect({name: options[name] for name in QUEUE_ORDER})
         return train_queue.enqueue(config, asked, resume=_resume(resume), dry_run=dry_run)
     from . import train_local
 
@@ -153,7 +158,7 @@ def _refuse_mixed(enqueue: bool, devices: str | None, options: dict[str, Any]) -
         raise UsageError(
             "--enqueue with -d/--devices: the queue chooses the cards", hint="say how many: --requested-gpus N"
         )
-    for name in QUEUE_ONLY:
+    for name in (*QUEUE_ONLY, *QUEUE_ORDER):
         if not enqueue and options[name] not in (None, False, ()):
             raise UsageError(f"--{name.replace('_', '-')} is for a job", hint="add --enqueue")
 

@@ -18,6 +18,8 @@ from forgather_spool.training.launch import check_libraries, planned, write_hand
 from . import environment, quantities, warn
 from .git_commit import git_commit
 from .nudge import nudge
+from .submit import check_together
+from .submit_options import fields
 
 GRACE_S = 60.0  # a training told to end saves first
 
@@ -32,7 +34,7 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
     """
     spool = Spool()
     remarks: list[str] = []
-    spec = _spec(config, asked, resume, spool.paths, remarks)
+    spec = _spec(config, asked, resume, spool, remarks)
     for remark in remarks:
         warn(remark)
     if dry_run:
@@ -48,7 +50,7 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
     return 0
 
 
-def _spec(config: Config, asked: dict[str, Any], resume: str | None, paths: Paths, remarks: list[str]) -> Document:
+def _spec(config: Config, asked: dict[str, Any], resume: str | None, spool: Spool, remarks: list[str]) -> Document:
     """The checked spec; what the user should know is added to `remarks`."""
     launch = planned(config, os.environ, resume=resume)
     gpus = asked["requested_gpus"]
@@ -58,7 +60,7 @@ def _spec(config: Config, asked: dict[str, Any], resume: str | None, paths: Path
         "cwd": launch.cwd,
         "env": _env(asked["env"], dict(launch.env), remarks),
         "name": asked["name"] or config.name,
-        "gpus": _cards(config, launch.gpus, paths, remarks) if gpus is None else gpus,
+        "gpus": _cards(config, launch.gpus, spool.paths, remarks) if gpus is None else gpus,
         "priority": asked["priority"] or 0,
         "tty": asked["tty"],
         "grace_s": GRACE_S,
@@ -69,7 +71,9 @@ def _spec(config: Config, asked: dict[str, Any], resume: str | None, paths: Path
             "dynamic_args": dict(config.values),
             "output_dir": config.output_dir,
         },
+        **fields(asked["order"]),
     }
+    check_together(spec, spool)
     limit = asked["time"] or config.time_limit
     if limit is not None:
         spec["time_limit_s"] = _duration_s(limit, "--time" if asked["time"] else "time_limit in the config")

@@ -444,7 +444,21 @@ def test_rerun_with_another_priority(spool: Spool) -> None:
     entry = builders.submitted(spool)
 
     assert printed("rerun", "--priority", "9", entry[1]).rstrip().endswith("(priority=9, gpus=0)")
-    assert run("rerun", "--priority", "99999999999", entry[1]).exit_code == 2
+    assert isinstance(failure("rerun", "--priority", "99999999999", entry[1]), UsageError)
+
+
+def test_rerun_with_other_options_and_without_what_held_it_back_then(spool: Spool) -> None:
+    earlier = builders.submitted(spool)
+    entry = builders.submitted(
+        spool, after=[{"job": earlier[1], "when": "ok"}], begin_at="2026-01-01T00:00:00Z", hold=True, gpus=1
+    )
+
+    told = json.loads(printed("rerun", "--json", "--gpus", "3", "--retries", "2", "--name", "again", entry[1]))
+    again = look(spool, told["job_id"]).spec
+
+    assert again is not None
+    assert (told["gpus"], again.gpus, again.name, again.document["retries"]) == (3, 3, "again", 2)
+    assert not {"after", "begin_at", "hold"} & again.document.keys()
 
 
 def test_status_of_a_job_that_trains_says_how_far_it_is(spool: Spool) -> None:

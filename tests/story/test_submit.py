@@ -72,6 +72,34 @@ def test_a_submitted_job_is_in_the_queue_with_all_that_was_asked(forgather, home
     assert job["env"] == {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SEED": "1"}
 
 
+def test_when_after_what_how_often_and_who_is_told_stand_in_the_spec(forgather, home):
+    first = forgather("submit", "--quiet", "--name", "prepare", "true").stdout.strip()
+    second = forgather("submit", "--quiet", "true").stdout.strip()
+
+    answer = forgather(
+        "submit", "--group", "night", "--begin", "now+1h", "--after", f"prepare:any,{second[:-1]}",
+        "--after-unmet", "run", "--retries", "2", "--retry-on", "oom,3", "--retry-delay", "1m",
+        "--requeue", "--notify", "desktop",
+        "--notify", "command:tell, me", "--notify-on", "failure", "--output-limit", "1M", "--json", "true",
+    )  # fmt: skip
+
+    told = json.loads(answer.stdout)
+    assert told["after"] == [{"job": first, "when": "any"}, {"job": second, "when": "ok"}]
+    assert (told["group"], told["after_unmet"], told["requeue"]) == ("night", "run", True)
+    assert (told["retries"], told["retry_on"], told["retry_delay_s"]) == (2, ["oom", "3"], 60)
+    assert (told["notify"], told["notify_on"]) == (["desktop", "command:tell, me"], "failure")
+    assert told["output_limit_bytes"] == 1 << 20
+    assert told["begin_at"].endswith("Z")
+
+
+def test_sharing_and_giving_way_need_cards(forgather):
+    assert (
+        forgather("submit", "--dry-run", "--gpus", "1", "--preemptible", "--jobs-per-gpu", "2", "true").returncode == 0
+    )
+    words = ["--dry-run", "--gpus", "1", "--shared", "--gpu-memory", "4G", "true"]
+    assert json.loads(forgather("submit", *words).stdout)["shared"] is True
+
+
 def test_options_end_at_the_first_word_that_is_none(forgather, home):
     assert forgather("submit", "--gpus", "1", "echo", "--gpus", "7").returncode == 0
 
@@ -153,6 +181,21 @@ REFUSED = [
     (["--env-file", "/nowhere", "true"], "--env-file /nowhere: No such file"),
     (["--script", "/nowhere"], "--script /nowhere: No such file"),
     (["--script", "-"], "--script -: does not begin with #!"),
+    (["--begin", "soon", "true"], "--begin: 'soon' is not a time"),
+    (["--begin", "2020-01-01", "true"], "--begin: '2020-01-01' is past"),
+    (["--after", "nope", "true"], "--after nope: no job"),
+    (["--after-unmet", "end", "true"], "--after-unmet without --after"),
+    (["--retries", "-1", "true"], "--retries: -1 is less than 0"),
+    (["--retry-on", "oom", "true"], "--retry-on without --retries"),
+    (["--retries", "1", "--retry-on", "0", "true"], "--retry-on: '0' is no exit code"),
+    (["--shared", "--gpus", "1", "true"], "--shared without --gpu-memory"),
+    (["--shared", "--gpu-memory", "1G", "true"], "--shared without --gpus"),
+    (["--jobs-per-gpu", "2", "true"], "--jobs-per-gpu without --gpus"),
+    (["--preemptible", "--gpus", "0", "true"], "--preemptible without --gpus"),
+    (["--notify", "me", "true"], "--notify: 'me' is nobody to tell"),
+    (["--notify-on", "end", "true"], "--notify-on without --notify"),
+    (["--notify", "desktop", "--notify-on", "start", "true"], "--notify-on: 'start' is not one of end, failure"),
+    (["--output-limit", "1", "true"], "--output-limit: 1 is less than 4096"),
     (["--nam", "x", "true"], "no such option '--nam'"),
     (["--tty=yes", "true"], "option '--tty' does not take a value"),
     (["--gpus"], "option '--gpus' requires an argument"),
