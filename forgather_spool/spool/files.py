@@ -121,7 +121,12 @@ def _link(staged: str, path: str) -> None:
 
 def replace(path: str, document: Document, tmp: str) -> None:
     """Put `document` at `path`, whatever stood there; readers see the old one or the new one."""
-    staged = _stage(dump(document), tmp)
+    replace_bytes(path, dump(document), tmp)
+
+
+def replace_bytes(path: str, data: bytes, tmp: str) -> None:
+    """As `replace`, for bytes that are no JSON."""
+    staged = _stage(data, tmp)
     try:
         os.rename(staged, path)
         sync_directory(os.path.dirname(path))
@@ -283,6 +288,13 @@ def _same_file(one: str, other: str) -> bool:
 def temporary_name() -> str:
     """``<host>.<pid>.<random>``: a sweep on this host can tell whether its writer still lives."""
     return f"{os.uname().nodename.partition('.')[0]}.{os.getpid()}.{os.urandom(6).hex()}"
+
+
+def is_temporary_name(name: str) -> bool:
+    """Whether `temporary_name` may have made it."""
+    _, _, rest = name.partition(".")
+    pid, _, tail = rest.partition(".")
+    return pid.isdigit() and len(tail) == 12 and not tail.strip("0123456789abcdef")
 
 
 def _stage(data: bytes, tmp: str, *, durable: bool = True) -> str:

@@ -24,6 +24,7 @@ BELOW = {
     "runs": {"spool", "values", "errors"},
     "trainer_control": {"trainers", "spool", "host", "values", "errors"},
     "training": {"trainer", "spool", "host", "values", "errors"},
+    "tls": {"spool", "values", "errors"},
     "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
     "doctor": {"dispatcher", "policy", "spool", "host", "values", "errors"},
 }
@@ -40,6 +41,7 @@ THIRD_PARTY = {
     "lightning": {"trainer"},
     "pytorch_lightning": {"trainer"},
     "matplotlib": {"runs"},
+    "cryptography": {"tls"},
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
