@@ -26,7 +26,7 @@ def rows(lab: Lab) -> list[Row]:
     with dispatcher(lab, env) as awake:
         job_id = submit(lab, env, "sleep", "1000")
         paths = Paths(str(home))
-        await_that(lambda: Path(paths.process(job_id)).exists(), "the job to run")
+        await_that(lambda: Path(paths.process(job_id, 1)).exists(), "the job to run")
         runner_pid = _runner_of(paths, job_id)
         memory = memory_mb(runner_pid)
         span_s = 2.0 if lab.quick else 20.0
@@ -77,7 +77,7 @@ def submit(lab: Lab, env: Mapping[str, str], *argv: str) -> str:
 
 
 def _runner_of(paths: Paths, job_id: str) -> int:
-    runner = files.read_document(paths.started(job_id))["runner"]
+    runner = files.read_document(paths.started(job_id, 1))["runner"]
     assert isinstance(runner, dict)
     return int(runner["pid"])
 

@@ -53,14 +53,14 @@ def rows(lab: Lab) -> list[Row]:
 def _torrent(lab: Lab, env: dict[str, str], paths: Paths) -> list[Row]:
     span_s = 2 if lab.quick else 10
     job_id = submit(lab, env, str(lab.python), "-c", TORRENT, str(span_s))
-    await_that(lambda: Path(paths.process(job_id)).exists(), "the torrent to begin")
+    await_that(lambda: Path(paths.process(job_id, 1)).exists(), "the torrent to begin")
     pid = _runner_of(paths, job_id)
     begin, used_s = time.monotonic(), -_cpu_s(pid)
     time.sleep(span_s - 0.5)
     used_s += _cpu_s(pid)
     share = used_s / (time.monotonic() - begin)
     result = _result(paths, job_id)
-    missing = span_s * LINES_A_SECOND * LINE_BYTES - os.path.getsize(paths.output(job_id))
+    missing = span_s * LINES_A_SECOND * LINE_BYTES - os.path.getsize(paths.output(job_id, 1))
     return [
         Row(
             group=GROUP, what=f"{LINES_A_SECOND:,} lines/s: the runner's share of a core", unit="%",
@@ -74,7 +74,7 @@ def _torrent(lab: Lab, env: dict[str, str], paths: Paths) -> list[Row]:
 def _burst(lab: Lab, env: dict[str, str], paths: Paths) -> Row:
     job_id = submit(lab, env, str(lab.python), "-c", BURST)
     _result(paths, job_id)
-    missing = 1_000_000 * LINE_BYTES - os.path.getsize(paths.output(job_id))
+    missing = 1_000_000 * LINE_BYTES - os.path.getsize(paths.output(job_id, 1))
     return Row(
         group=GROUP, what="a burst of 1,000,000 lines: bytes missing", unit="bytes", value=missing, bar=at_most(0)
     )
@@ -92,8 +92,8 @@ def _tail(lab: Lab, env: dict[str, str]) -> Row:
 
 
 def _result(paths: Paths, job_id: str) -> dict[str, object]:
-    await_that(lambda: Path(paths.result(job_id)).exists(), f"the end of {job_id}", poll_s=0.01)
-    result = files.read_document(paths.result(job_id))
+    await_that(lambda: Path(paths.result(job_id, 1)).exists(), f"the end of {job_id}", poll_s=0.01)
+    result = files.read_document(paths.result(job_id, 1))
     if result["outcome"] != {"kind": "exited", "exit_code": 0}:
         raise BenchmarkFailed(f"{job_id}: {result['outcome']}")
     return result

@@ -130,6 +130,18 @@ RESULT: dict[str, Field] = {
     "steps": Field("objects", [], fields={"at": Field("string"), "did": Field("string")}, help="how it was stopped"),
 }
 
+AGAIN: dict[str, Field] = {
+    "version": _VERSION,
+    "reason": Field(
+        "string",
+        choices=("retry", "requeue", "preempted"),
+        help="retry: it failed; requeue: it was lost; preempted: it gave its cards away",
+    ),
+    "retries": Field("integer", 0, minimum=0, help="how many retries there were until now, this one included"),
+    "not_before_at": Field("string", None, help=f"the back-off; {_AT_HELP}"),
+    "after_outcome": Field("object", fields=OUTCOME, help="how the attempt before ended"),
+}
+
 STOP_REQUEST: dict[str, Field] = {
     "version": _VERSION,
     "force": Field("boolean", False, help="KILL at once, no grace"),
@@ -170,6 +182,7 @@ DOCUMENTS = {
     "claim": CLAIM,
     "process": PROCESS,
     "result": RESULT,
+    "again": AGAIN,
     "stop": STOP_REQUEST,
     "gpu_policy": GPU_POLICY,
     "dispatch": DISPATCH,

@@ -16,7 +16,7 @@ import os
 from forgather_spool.errors import BadDocument, ForgatherError, JobFailed, NoSuchJob, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.spool import files
-from forgather_spool.spool.mailbox import Mailbox, endpoints, is_mailbox_name, read_endpoint
+from forgather_spool.spool.mailbox import Mailbox, endpoints, has_endpoint, is_mailbox_name, read_endpoint
 from forgather_spool.spool.paths import Paths
 
 TYPE_CHECKING = False
@@ -97,7 +97,7 @@ def look_after(mailbox: Mailbox) -> JobInfo:
         BadDocument, UnreadableFile: the endpoint file is damaged.
     """
     pending = mailbox.pending()
-    job = JobInfo(read_endpoint(mailbox.paths, mailbox.job_id) | {"job_id": mailbox.job_id})
+    job = JobInfo(read_endpoint(mailbox) | {"job_id": mailbox.job_id})
     if job.alive is False and pending:
         reason = f"the trainer (pid {job.pid} on {job.hostname}) died before it answered"
         mailbox.answer_for_the_dead(pending, reason, by=asker())
@@ -110,7 +110,7 @@ def find_trainer(paths: Paths, text: str) -> str:
     Raises:
         NoSuchJob: nothing fits, or several do.
     """
-    if is_mailbox_name(text) and os.path.lexists(f"{paths.job(text)}/endpoint.json"):
+    if is_mailbox_name(text) and has_endpoint(paths, text):
         return text
     fits = sorted(job_id for job_id in endpoints(paths) if len(text) >= MIN_PREFIX and job_id.startswith(text))
     if len(fits) == 1:
@@ -154,15 +154,15 @@ def no_trainer(paths: Paths, job_id: str) -> ForgatherError:
 
 def forget(paths: Paths, job: JobInfo) -> bool:
     """Remove what a dead trainer left to be found by. False: another has taken its place meanwhile."""
-    folder = paths.job(job.job_id)
+    mailbox = Mailbox(paths, job.job_id)
     try:
-        now = JobInfo(read_endpoint(paths, job.job_id))
+        now = JobInfo(read_endpoint(mailbox))
     except FileNotFoundError:
         return True
     if (now.pid, now.start_ticks, now.boot_id) != (job.pid, job.start_ticks, job.boot_id):
         return False
-    for name in ("endpoint.json", "auth_token"):
-        files.discard(f"{folder}/{name}")
+    files.discard(paths.endpoint(job.job_id, mailbox.attempt))
+    files.discard(paths.auth_token(job.job_id, mailbox.attempt))
     return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from forgather_spool.document import dump
 from forgather_spool.job import Claim, GpuRef, parse_at
+from forgather_spool.spool import attempts
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 
 HOST = "box"
@@ -41,7 +42,7 @@ def running(spool: Spool, entry: Entry | None = None, *, output: bytes | None = 
     entry = claimed(spool, entry, **how)
     assert spool.start(entry[1])
     process = {"version": 1, "pid": os.getpid(), "start_ticks": 1, "started_at": utc_now()}
-    spool_file(spool.paths.process(entry[1]), process)
+    spool_file(spool.paths.process(entry[1], spool.attempt(entry[1])), process)
     if output is not None:
         write(spool, entry, output)
     return entry
@@ -52,6 +53,22 @@ def ending(spool: Spool, entry: Entry | None = None, *, outcome: dict[str, Any] 
     entry = running(spool, entry, **how)
     assert spool.write_result(entry[1], a_result(outcome))
     return entry
+
+
+def waiting_again(spool: Spool, entry: Entry | None = None, *, not_before_at: str | None = None, **how: Any) -> Entry:
+    """A job back in the queue after an attempt that failed; `not_before_at` is its back-off."""
+    entry = running(spool, entry, **how)
+    run_again(spool, entry, not_before_at=not_before_at, host=how.get("host", HOST))
+    return entry
+
+
+def run_again(spool: Spool, entry: Entry, *, not_before_at: str | None = None, host: str = HOST) -> None:
+    """End the attempt of a job that is `running` with exit code 7, and put it back for the next."""
+    attempt, outcome = spool.attempt(entry[1]), {"kind": "exited", "exit_code": 7}
+    assert spool.write_result(entry[1], a_result(outcome))
+    again = {"version": 1, "reason": "retry", "retries": attempt, "not_before_at": not_before_at}
+    assert attempts.make(spool.paths, entry[1], attempt + 1, {**again, "after_outcome": outcome})
+    spool.put_back(entry, host)
 
 
 def ended(spool: Spool, entry: Entry | None = None, *, host: str = HOST, **how: Any) -> Entry:
@@ -69,7 +86,7 @@ def end(spool: Spool, entry: Entry, outcome: dict[str, Any] | None = None, host:
 
 def write(spool: Spool, entry: Entry, output: bytes) -> None:
     """More output of a running job."""
-    with open(spool.paths.output(entry[1]), "ab") as log:
+    with open(spool.paths.output(entry[1], spool.attempt(entry[1])), "ab") as log:
         log.write(output)
 
 

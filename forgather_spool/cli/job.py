@@ -15,10 +15,11 @@ from typing import TypeVar
 
 import click
 
-from forgather_spool.errors import UnreadableFile
+from forgather_spool.errors import UnreadableFile, UsageError
 from forgather_spool.job import State, TimedOut, describe, exit_status_of
 from forgather_spool.spool.follow import ENDED, Follower
-from forgather_spool.spool.look import Job, find, look
+from forgather_spool.spool.look import Job, attempt_with_output, find, look
+from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
 
 from .job_control import add_to as add_control_verbs
@@ -44,6 +45,11 @@ def several_jobs(command: Command) -> Command:
     return click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=job_words)(command)
 
 
+def one_attempt(command: Command) -> Command:
+    chosen = click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt.")
+    return chosen(command)
+
+
 @click.group()
 def job() -> None:
     """Look at one job, follow it, stop it, run it again."""
@@ -62,10 +68,10 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
         nudge(spool)
     reasons = [reason_of(spool, one) for one in found]
     if json_:
-        documents = [job_document(spool.paths, one, why) for one, why in zip(found, reasons, strict=True)]
+        documents = [job_document(spool, one, why) for one, why in zip(found, reasons, strict=True)]
         click.echo(as_json(documents[0] if len(documents) == 1 else documents))
     else:
-        blocks = ["\n".join(facts(spool.paths, one, why)) for one, why in zip(found, reasons, strict=True)]
+        blocks = ["\n".join(facts(spool, one, why)) for one, why in zip(found, reasons, strict=True)]
         click.echo("\n\n".join(blocks))
 
 
@@ -93,24 +99,28 @@ def show(job: str, raw: bool) -> None:
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Begin so far back.")
 @click.option("--from-start", is_flag=True, help="Begin with the first byte.")
 @click.option("--no-follow", is_flag=True, help="Print what is there, then exit with 0.")
-def tail(job: str, lines: int, from_start: bool, no_follow: bool) -> None:
+@one_attempt
+def tail(job: str, lines: int, from_start: bool, no_follow: bool, attempt: int | None) -> None:
     """Stream a job's output until it ends, and exit with its status.
 
     Ctrl-C ends the tail, never the job. A job that waits is waited for, and
-    then shown from its start.
+    then shown from its start; one that is run again is followed into its next
+    attempt. With --attempt that attempt's output is printed, as with --no-follow.
     """
     from .tail import Tail
 
     spool = _spool()
     job_id = find(spool, job)
     out = sys.stdout.buffer
-    tailing = Tail(spool, job_id, out, raw=out.isatty())
+    no_follow = no_follow or attempt is not None
+    tailing = Tail(spool, job_id, _existing_attempt(spool, job_id, attempt), out, raw=out.isatty())
     _nudge_if_going(spool, job_id)
     try:
         ended = tailing.run(
             lines=None if from_start else lines,
             follow=not no_follow,
             on_waiting=lambda waiting: _say_why(spool, waiting),
+            on_again=lambda number: click.echo(f"{job_id}: attempt {number}", err=True),
         )
     except KeyboardInterrupt:
         click.echo(f"\n{job_id} goes on; again: forgather job tail {job_id}", err=True)
@@ -124,12 +134,15 @@ def tail(job: str, lines: int, from_start: bool, no_follow: bool) -> None:
 
 @job.command()
 @one_job
-def dump(job: str) -> None:
-    """Every byte a job has written so far, as it is."""
+@one_attempt
+def dump(job: str, attempt: int | None) -> None:
+    """Every byte a job has written so far, as it is; of one that was run again, its latest attempt's."""
     from forgather_spool.spool.output import Output
 
     spool = _spool()
-    output = Output(spool.paths.output(find(spool, job)))
+    job_id = find(spool, job)
+    number = _existing_attempt(spool, job_id, attempt) or attempt_with_output(spool, job_id)
+    output = Output(spool.paths.output(job_id, number))
     out = sys.stdout.buffer
     try:
         while data := output.read():
@@ -221,6 +234,15 @@ def _spool() -> Spool:
     spool = Spool()
     spool.check()
     return spool
+
+
+def _existing_attempt(spool: Spool, job_id: str, attempt: int | None) -> int | None:
+    if attempt is None or not is_job_id(job_id):
+        return None
+    last = spool.attempt(job_id)
+    if attempt > last:
+        raise UsageError(f"job {job_id} has no attempt {attempt}", hint=f"its last is attempt {last}")
+    return attempt
 
 
 def _duration_s(text: str) -> float:

@@ -6,11 +6,13 @@ no such fact:
     job_id, state, problem                      problem: which file cannot be read and why
     name, type, argv, cwd, priority, gpus       as submitted
     reason {code, text}                         why it waits; waiting jobs only
-    host, host_kind, scope, attempt, cards [{index, uuid}]
+    attempt                                     its current one, from 1; the keys below are of that
+    host, host_kind, scope, cards [{index, uuid}]
     submitted_at, claimed_at, started_at, ended_at
     outcome {kind, ...}, exit_status            as in result.json, and what a shell would show for it
     cpu_s, peak_memory_bytes, output_bytes, steps [{at, did}]
     output_path
+    attempts [{attempt, host, scope, outcome, started_at, ended_at, output_path}]   all of them, first to last
     training                                    its trainer's status.json: global_step, max_steps, epoch, metrics ...
 """
 
@@ -23,15 +25,17 @@ from datetime import datetime
 from forgather_spool.document import Document
 from forgather_spool.job import JobSpec, exit_status_of, format_at, outcome_as_document
 from forgather_spool.pending import PendingReason
-from forgather_spool.spool.look import Job
+from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
 from forgather_spool.spool.mailbox import Mailbox
-from forgather_spool.spool.paths import Paths, is_job_id, submitted_unix_s
+from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id, submitted_unix_s
+from forgather_spool.spool.queue import Spool
 
 from .spans import from_unix
 
 
-def job_document(paths: Paths, job: Job, reason: PendingReason | None = None) -> Document:
+def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) -> Document:
     """The keys above. A rejected file has its name for an id."""
+    paths = spool.paths
     spec, claim, result = job.spec, job.claim, job.result
     return {
         "job_id": job.job_id,
@@ -47,7 +51,7 @@ def job_document(paths: Paths, job: Job, reason: PendingReason | None = None) ->
         "host": job.host,
         "host_kind": claim and claim.host_kind,
         "scope": claim and claim.scope,
-        "attempt": claim and claim.attempt,
+        "attempt": job.attempt,
         "cards": [ref.as_document() for ref in claim.gpus] if claim else [],
         "submitted_at": _at(submitted_at(job)),
         "claimed_at": _at(claim.claimed_at if claim else None),
@@ -57,8 +61,33 @@ def job_document(paths: Paths, job: Job, reason: PendingReason | None = None) ->
         "exit_status": result and exit_status_of(result.outcome),
         **{key: result and result.document.get(key) for key in ("cpu_s", "peak_memory_bytes", "output_bytes")},
         "steps": (result.document.get("steps") if result else None) or [],
-        "output_path": paths.output(job.job_id) if is_job_id(job.job_id) else None,
+        "output_path": paths.output(job.job_id, job.attempt) if is_job_id(job.job_id) else None,
+        "attempts": _attempts(spool, job),
         "training": training_status(paths, job.job_id),
+    }
+
+
+def _attempts(spool: Spool, job: Job) -> list[Document]:
+    """One object for a job that ran once; nothing more is read for it."""
+    if not is_job_id(job.job_id):
+        return []
+    if job.attempt == FIRST_ATTEMPT:
+        path = spool.paths.output(job.job_id, FIRST_ATTEMPT)
+        once = AttemptSeen(attempt=FIRST_ATTEMPT, claim=job.claim, result=job.result, output_path=path, problem=None)
+        return [_attempt(once, job.started_at)]
+    return [_attempt(seen, None) for seen in attempts_of(spool, job.job_id)]
+
+
+def _attempt(seen: AttemptSeen, started_at: datetime | None) -> Document:
+    claim, result = seen.claim, seen.result
+    return {
+        "attempt": seen.attempt,
+        "host": claim and claim.host,
+        "scope": claim and claim.scope,
+        "outcome": result and outcome_as_document(result.outcome),
+        "started_at": _at(result.started_at if result else started_at),
+        "ended_at": _at(result.ended_at if result else None),
+        "output_path": seen.output_path,
     }
 
 

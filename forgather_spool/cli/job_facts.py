@@ -10,9 +10,10 @@ from forgather_spool.document import Document
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.job import describe, parse_at
 from forgather_spool.pending import PendingReason
-from forgather_spool.spool import files
-from forgather_spool.spool.look import Job
-from forgather_spool.spool.paths import Paths
+from forgather_spool.spool import attempts, files
+from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
+from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
+from forgather_spool.spool.queue import Spool
 
 from .job_document import command_line, submitted_at, training_status
 from .show import shown
@@ -22,14 +23,16 @@ SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE
 MASK = "***"
 
 
-def facts(paths: Paths, job: Job, reason: PendingReason | None) -> list[str]:
+def facts(spool: Spool, job: Job, reason: PendingReason | None) -> list[str]:
     """``key: value`` lines; a fact that does not exist has none."""
+    paths = spool.paths
     found = [
         *_what(job),
         *_where_and_when(job, reason),
         ("training", _training(paths, job)),
         *_how_it_went(paths, job),
         *_where_to_look(paths, job),
+        *_earlier_attempts(spool, job),
     ]
     return [f"{key + ':':<13}{shown(str(value))}" for key, value in found if value is not None]
 
@@ -53,6 +56,7 @@ def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, o
     asked = f"{spec.gpus}, none given yet" if spec and spec.gpus and not claim else None
     return [
         ("state", job.state.value),
+        ("attempt", job.attempt if job.attempt > FIRST_ATTEMPT else None),
         ("waits", reason and reason.text),
         ("host", job.host and f"{job.host}" + (f" ({claim.host_kind})" if claim else "")),
         ("scope", claim and claim.scope),
@@ -79,7 +83,7 @@ def _training(paths: Paths, job: Job) -> str | None:
 
 def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
     if job.result is None:
-        written = _size(paths.output(job.job_id))
+        written = _size(paths.output(job.job_id, job.attempt))
         return [("output", None if written is None else f"{written:,} bytes so far")]
     told = job.result.document
     lost = told.get("output_lost_bytes")
@@ -95,7 +99,7 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
 
 
 def _where_to_look(paths: Paths, job: Job) -> list[tuple[str, object]]:
-    log = paths.output(job.job_id)
+    log = paths.output(job.job_id, job.attempt)
     in_journal = job.claim is not None and job.claim.host_kind == "systemd"
     dropped = job.result.document.get("journal_dropped_lines") if job.result and in_journal else None
     return [
@@ -105,11 +109,28 @@ def _where_to_look(paths: Paths, job: Job) -> list[tuple[str, object]]:
     ]
 
 
-def took(job: Job) -> str | None:
+def _earlier_attempts(spool: Spool, job: Job) -> list[tuple[str, object]]:
+    """A line for each attempt before the current one: how it ended, and its log."""
+    if job.attempt == FIRST_ATTEMPT:
+        return []
+    earlier = [seen for seen in attempts_of(spool, job.job_id) if seen.attempt < job.attempt]
+    return [(f"attempt {seen.attempt}", _attempt_line(seen)) for seen in earlier]
+
+
+def _attempt_line(seen: AttemptSeen) -> str:
+    if seen.result is None:
+        ended = seen.problem or "how it ended is not known"
+    else:
+        time_taken = took(seen)
+        ended = describe(seen.result.outcome) + (f" after {time_taken}" if time_taken else "")
+    return f"{ended}; log {seen.output_path}" if os.path.lexists(seen.output_path) else ended
+
+
+def took(ended: Job | AttemptSeen) -> str | None:
     """From the command's start to its end; None when it never started."""
-    if job.result is None or job.result.started_at is None:
+    if ended.result is None or ended.result.started_at is None:
         return None
-    return span((job.result.ended_at - job.result.started_at).total_seconds())
+    return span((ended.result.ended_at - ended.result.started_at).total_seconds())
 
 
 def steps(job: Job) -> list[str]:
@@ -143,16 +164,8 @@ def for_terminal(data: bytes) -> str:
 
 def raw_files(paths: Paths, job: Job) -> list[tuple[str, bytes]]:
     """Each file of the job with what it holds, damaged or not."""
-    job_id = job.job_id
-    candidates = [
-        job.place.path,
-        paths.claim(job_id),
-        paths.started(job_id),
-        paths.process(job_id),
-        paths.stop_request(job_id, force=False),
-        paths.stop_request(job_id, force=True),
-        paths.result(job_id),
-    ]
+    numbers = attempts.numbers(paths, job.job_id) if is_job_id(job.job_id) else []
+    candidates = [job.place.path, *(path for number in numbers for path in _files_of(paths, job.job_id, number))]
     found = []
     for path in candidates:
         try:
@@ -162,6 +175,18 @@ def raw_files(paths: Paths, job: Job) -> list[tuple[str, bytes]]:
         except UnreadableFile as error:
             found.append((path, f"({error})\n".encode("utf-8", "backslashreplace")))
     return found
+
+
+def _files_of(paths: Paths, job_id: str, attempt: int) -> list[str]:
+    return [
+        paths.again(job_id, attempt),
+        paths.claim(job_id, attempt),
+        paths.started(job_id, attempt),
+        paths.process(job_id, attempt),
+        paths.stop_request(job_id, attempt, force=False),
+        paths.stop_request(job_id, attempt, force=True),
+        paths.result(job_id, attempt),
+    ]
 
 
 def _when(at: datetime | None) -> str | None:

@@ -71,7 +71,7 @@ def list_(
     listing = take_listing(spool, wanted)
     if json_:
         jobs = [
-            job_document(spool.paths, job, listing.reasons.get(job.job_id))
+            job_document(spool, job, listing.reasons.get(job.job_id))
             for section in listing.sections
             for job in section.jobs
         ]

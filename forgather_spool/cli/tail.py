@@ -18,25 +18,36 @@ from forgather_spool.spool.queue import Spool
 
 
 class Tail:
-    """One job's output onto `out`. `raw`: `out` is a terminal."""
+    """One job's output onto `out`, from `attempt` on (None: the current one). `raw`: `out` is a terminal."""
 
-    def __init__(self, spool: Spool, job_id: str, out: BinaryIO, *, raw: bool) -> None:
+    def __init__(self, spool: Spool, job_id: str, attempt: int | None, out: BinaryIO, *, raw: bool) -> None:
         self._spool = spool
         self._job_id = job_id
         self._out = out
         self._raw = raw
         self._folder = LineFolder()
-        self._output = Output(spool.paths.output(job_id))
+        self._attempt = attempt
+        self._output = Output("")
 
-    def run(self, *, lines: int | None, follow: bool, on_waiting: Callable[[Job], None]) -> Job:
+    def run(
+        self,
+        *,
+        lines: int | None,
+        follow: bool,
+        on_waiting: Callable[[Job], None],
+        on_again: Callable[[int], None],
+    ) -> Job:
         """Print the last `lines` (None: all) and then, with `follow`, what comes until the job ends. How it ended.
 
-        A job that has not started is printed whole; `on_waiting` is called once with it.
+        A job that has not started is printed whole; `on_waiting` is called once
+        with it. `on_again` is called with the number of each attempt that follows.
         """
         try:
             with Follower(self._spool, self._job_id, with_output=True) as follower:
                 state = follower.look()
-                if state in (State.WAITING, State.LAUNCHING):
+                self._open(follower.attempt if self._attempt is None else self._attempt)
+                has_begun = state not in (State.WAITING, State.LAUNCHING) or self._attempt != follower.attempt
+                if not has_begun:
                     if state is State.WAITING:
                         on_waiting(look(self._spool, self._job_id))
                 elif lines is not None:
@@ -46,10 +57,24 @@ class Tail:
                     follower.wait()
                     state = follower.look()  # before reading: what an ended job wrote is all there
                     self._copy()
+                    self._catch_up(follower.attempt, on_again)
         finally:
             self._output.close()
         self._write(self._folder.rest())
         return look(self._spool, self._job_id)
+
+    def _open(self, attempt: int) -> None:
+        self._output.close()
+        self._attempt, self._output = attempt, Output(self._spool.paths.output(self._job_id, attempt))
+
+    def _catch_up(self, attempt: int, on_again: Callable[[int], None]) -> None:
+        """Go on with the attempts up to `attempt`; all before it are over and whole."""
+        assert self._attempt is not None
+        while self._attempt < attempt:
+            self._write(self._folder.rest())
+            self._open(self._attempt + 1)
+            on_again(self._attempt)
+            self._copy()
 
     def _backlog(self) -> None:
         """What is there already. Of a progress bar only its last state, on a terminal too: it may be megabytes."""

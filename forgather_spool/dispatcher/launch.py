@@ -21,8 +21,6 @@ from forgather_spool.job import Claim, GpuRef, JobSpec
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool.queue import Entry, Spool
 
-FIRST_ATTEMPT = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Launch:
@@ -75,26 +73,27 @@ class Launcher:
             AlreadyClaimed: another was first, or its start was taken before a power cut.
         """
         self._spool.claim(entry, self._host_name)
-        if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):
+        attempt = self._spool.attempt(entry[1])
+        if self._spool.has_started(entry[1], attempt) or self._spool.has_result(entry[1], attempt):
             # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
             raise AlreadyClaimed(f"job {entry[1]} had started already")
-        asked_by = self._spool.asked_to_stop_by(entry[1])
+        asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
         if asked_by is not None:
             # Somebody asked while an earlier launch was being put back: it must not run now.
             self._spool.end_unstarted(entry, self._host_name, asked_by)
             raise AlreadyClaimed(f"job {entry[1]} was cancelled by {asked_by}")
         hatched = None
         try:
-            self._spool.withdraw_claim(entry[1])
+            self._spool.withdraw_claim(entry[1], attempt)
             spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
-            scope = scope_name(entry[1], FIRST_ATTEMPT)
-            hatched = self._nursery.hatch(self._request(entry, scope, gpus))
-            claim = self._claim(entry, scope, gpus, hatched)
-            self._spool.write_claim(entry[1], claim.as_document())
+            scope = scope_name(entry[1], attempt)
+            hatched = self._nursery.hatch(self._request(entry, attempt, scope, gpus))
+            claim = self._claim(entry, attempt, scope, gpus, hatched)
+            self._spool.write_claim(entry[1], claim.as_document(), attempt)
             self._on_their_way[scope] = Launch(entry, claim, hatched)
             self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
         except (ForgatherError, OSError) as error:
-            return self._give_up(entry, hatched, str(error))
+            return self._give_up(entry, attempt, hatched, str(error))
         return None
 
     def events(self) -> list[Launched | NotLaunched]:
@@ -109,23 +108,23 @@ class Launcher:
                     self._nursery.go(launch.hatched)
                     told.append(Launched(launch.entry, launch.claim))
                 case ScopeRefused(_, reason):
-                    told.append(self._give_up(launch.entry, launch.hatched, reason))
+                    told.append(self._give_up(launch.entry, launch.claim.attempt, launch.hatched, reason))
         return told
 
-    def _give_up(self, entry: Entry, hatched: Hatched | None, reason: str) -> NotLaunched:
-        self._on_their_way.pop(scope_name(entry[1], FIRST_ATTEMPT), None)
+    def _give_up(self, entry: Entry, attempt: int, hatched: Hatched | None, reason: str) -> NotLaunched:
+        self._on_their_way.pop(scope_name(entry[1], attempt), None)
         if hatched is not None:
             self._nursery.abandon(hatched)
         try:
-            self._spool.withdraw_claim(entry[1])
+            self._spool.withdraw_claim(entry[1], attempt)
             self._spool.put_back(entry, self._host_name)
         except (ForgatherError, OSError) as error:
             reason = f"{reason}; {error}"  # it stays in running/ without a claim: settled on a later pass
         return NotLaunched(entry, reason)
 
-    def _claim(self, entry: Entry, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched) -> Claim:
+    def _claim(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched) -> Claim:
         return Claim(
-            attempt=FIRST_ATTEMPT,
+            attempt=attempt,
             host=self._host_name,
             host_kind=self._host.kind,
             boot_id=self._boot_id,
@@ -137,12 +136,12 @@ class Launcher:
             claimed_at=datetime.now(UTC),
         )
 
-    def _request(self, entry: Entry, scope: str, gpus: tuple[GpuRef, ...]) -> dict[str, object]:
+    def _request(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...]) -> dict[str, object]:
         return {
             "job_id": entry[1],
             "priority": -entry[0],
             "host": self._host_name,
-            "attempt": FIRST_ATTEMPT,
+            "attempt": attempt,
             "scope": scope,
             "env": host_environment(os.environ),
             "gpus": [ref.as_document() for ref in gpus],

@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
-from forgather_spool.dispatcher.running import Running, job_of_scope
+from forgather_spool.dispatcher.running import Running, attempt_of_scope
 from forgather_spool.dispatcher.settle import Settler
-from forgather_spool.dispatcher.view import cards_of, claim_of, view_of
+from forgather_spool.dispatcher.view import cards_of, claim_of_attempt, view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
@@ -246,9 +246,9 @@ class Dispatcher:
     def _find_lingering(self) -> None:
         """Ended jobs whose scope is not empty: their cards are not free, whoever launched them."""
         for scope in self.host.live_scopes():
-            job_id = job_of_scope(scope)
-            if self.spool.has_result(job_id):
-                claim = claim_of(self.spool, (0, job_id))
+            job_id, attempt = attempt_of_scope(scope)
+            if attempt and self.spool.has_result(job_id, attempt):
+                claim = claim_of_attempt(self.spool, job_id, attempt)
                 if claim is not None and claim.host == self.host_name:
                     self.running.linger(job_id, claim)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 
 from forgather_spool.host import proc
-from forgather_spool.host.base import Host, scope_name
+from forgather_spool.host.base import SCOPE_PREFIX, Host
 from forgather_spool.job import Claim
 from forgather_spool.spool.queue import Entry
 
@@ -109,7 +109,7 @@ class Running:
             os.close(pidfd)
 
 
-def job_of_scope(scope: str) -> str:
-    """The job id in a scope's name; see `host.base.scope_name`."""
-    stem = scope.removesuffix(".scope").rpartition("-")[0]
-    return stem.removeprefix(scope_name("", 0).partition("-0")[0])
+def attempt_of_scope(scope: str) -> tuple[str, int]:
+    """The job id and the attempt in a scope's name; see `host.base.scope_name`. Attempt 0: another's scope."""
+    stem, _, number = scope.removesuffix(".scope").rpartition("-")
+    return stem.removeprefix(SCOPE_PREFIX), int(number) if number.isascii() and number.isdigit() else 0

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 
 from forgather_spool import schema
-from forgather_spool.dispatcher.launch import FIRST_ATTEMPT
 from forgather_spool.dispatcher.steps import Facts, Step, next_step
-from forgather_spool.dispatcher.view import claim_of
+from forgather_spool.dispatcher.view import claim_of_attempt
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
@@ -47,19 +46,20 @@ class Settler:
             StorageFailed: the step could not be taken now; come again.
         """
         while files.exists(self._spool.paths.taken(self._host_name, entry[1], -entry[0])):
-            claim = claim_of(self._spool, entry)
-            step = next_step(self._facts(entry, claim))
+            attempt = self._spool.attempt(entry[1])
+            claim = claim_of_attempt(self._spool, entry[1], attempt)
+            step = next_step(self._facts(entry, attempt, claim))
             if step is Step.WAIT:
                 return claim
             if step is Step.END_REMAINS:
-                self._end_remains(entry)
+                self._end_remains(entry, attempt)
                 return claim
-            if step is Step.PUT_BACK and not self._put_back(entry):
+            if step is Step.PUT_BACK and not self._put_back(entry, attempt):
                 continue  # a runner took the start in this moment
             if step is Step.LOSE:
-                self._lose(entry, claim)
+                self._lose(entry, attempt, claim)
             if step in (Step.FINISH, Step.LOSE):
-                self._finish(entry)
+                self._finish(entry, attempt)
             break
         self._kill_at.pop(entry[1], None)
         return None
@@ -69,13 +69,16 @@ class Settler:
         for entry in self._spool.taken(CANCEL):
             self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
-    def _facts(self, entry: Entry, claim: Claim | None) -> Facts:
-        if self._spool.has_result(entry[1]):  # what a runner leaves: no need to search the machine for its scope
+    def _facts(self, entry: Entry, attempt: int, claim: Claim | None) -> Facts:
+        if self._spool.has_result(
+            entry[1], attempt
+        ):  # what a runner leaves: no need to search the machine for its scope
             return Facts(started=True, result=True, runner_alive=False, scope_populated=False)
         same_boot = claim is None or claim.boot_id == self._boot_id
         alive = claim is not None and same_boot and proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
-        populated = same_boot and not alive and self._is_populated(scope_name(entry[1], FIRST_ATTEMPT))
-        started, result = self._spool.has_started(entry[1]), self._spool.has_result(entry[1])
+        populated = same_boot and not alive and self._is_populated(scope_name(entry[1], attempt))
+        started = self._spool.has_started(entry[1], attempt)
+        result = self._spool.has_result(entry[1], attempt)
         return Facts(started=started, result=result, runner_alive=alive, scope_populated=populated)
 
     def _is_populated(self, scope: str) -> bool:
@@ -83,44 +86,44 @@ class Settler:
         # gives every process FORGATHER_SCOPE on either.
         return bool(self._host.members(scope) or proc.pids_with_env("FORGATHER_SCOPE", scope))
 
-    def _put_back(self, entry: Entry) -> bool:
+    def _put_back(self, entry: Entry, attempt: int) -> bool:
         """False: the claim was there a moment ago and is now a start."""
-        self._spool.withdraw_claim(entry[1])
-        if self._spool.has_started(entry[1]):
+        self._spool.withdraw_claim(entry[1], attempt)
+        if self._spool.has_started(entry[1], attempt):
             return False
         self._spool.put_back(entry, self._host_name)
         self._say(f"{entry[1]}: put back; its launch was interrupted before anything ran")
         return True
 
-    def _end_remains(self, entry: Entry) -> None:
+    def _end_remains(self, entry: Entry, attempt: int) -> None:
         now = time.monotonic()
-        scope = scope_name(entry[1], FIRST_ATTEMPT)
+        scope = scope_name(entry[1], attempt)
         if entry[1] not in self._kill_at:
             self._kill_at[entry[1]] = now + REMAINS_GRACE_S
             self._say(f"{entry[1]}: its runner is gone; TERM to the {self._host.signal(scope, signal.SIGTERM)} left")
         elif now >= self._kill_at[entry[1]]:
             self._host.signal(scope, signal.SIGKILL)
 
-    def _lose(self, entry: Entry, claim: Claim | None) -> None:
+    def _lose(self, entry: Entry, attempt: int, claim: Claim | None) -> None:
         rebooted = claim is not None and claim.boot_id != self._boot_id
         reason = "the machine was restarted while it ran" if rebooted else "its runner ended without leaving a result"
-        asked_by = self._spool.asked_to_stop_by(entry[1])
+        asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
         outcome: Document = {"kind": "lost", "reason": reason}
         if asked_by is not None:
             outcome = {"kind": "cancelled", "by": asked_by}
         document: Document = {
             "version": schema.VERSION,
-            "attempt": claim.attempt if claim is not None else FIRST_ATTEMPT,
+            "attempt": attempt,
             "outcome": outcome,
-            "started_at": self._started_at(entry),
+            "started_at": self._started_at(entry, attempt),
             "ended_at": utc_now(),
-            "output_bytes": self._output_bytes(entry),
+            "output_bytes": self._output_bytes(entry, attempt),
         }
-        if self._spool.write_result(entry[1], document):
+        if self._spool.write_result(entry[1], document, attempt):
             self._say(f"{entry[1]}: {outcome['kind']}: {reason}")
 
-    def _finish(self, entry: Entry) -> None:
-        path = self._spool.paths.result(entry[1])
+    def _finish(self, entry: Entry, attempt: int) -> None:
+        path = self._spool.paths.result(entry[1], attempt)
         try:
             ended_at = str(files.read_document(path)["ended_at"])
             parse_at(ended_at)
@@ -130,23 +133,24 @@ class Settler:
             ended_at = utc_now()
         self._spool.finish(entry, self._host_name, ended_at)
 
-    def _started_at(self, entry: Entry) -> str | None:
+    def _started_at(self, entry: Entry, attempt: int) -> str | None:
         try:
-            started_at = files.read_document(self._spool.paths.process(entry[1])).get("started_at")
+            started_at = files.read_document(self._spool.paths.process(entry[1], attempt)).get("started_at")
         except (FileNotFoundError, BadDocument, UnreadableFile):
             return None
         return started_at if isinstance(started_at, str) else None
 
-    def _output_bytes(self, entry: Entry) -> int | None:
+    def _output_bytes(self, entry: Entry, attempt: int) -> int | None:
         try:
-            return os.stat(self._spool.paths.output(entry[1])).st_size
+            return os.stat(self._spool.paths.output(entry[1], attempt)).st_size
         except OSError:
             return None
 
     def set_aside_bad_specs(self) -> None:
         """A spec in running/ that nobody can read, of a job that has not started, goes to rejected/."""
         for entry in self._spool.taken(self._host_name):
-            if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):
+            attempt = self._spool.attempt(entry[1])
+            if self._spool.has_started(entry[1], attempt) or self._spool.has_result(entry[1], attempt):
                 continue
             try:
                 self._spool.taken_spec(self._host_name, entry)

@@ -71,7 +71,12 @@ def claims_on(spool: Spool, host_name: str) -> dict[str, Claim]:
 
 def claim_of(spool: Spool, entry: Entry) -> Claim | None:
     """The claim of a taken job, started or not. None: not written yet, or damaged. Raises StorageFailed."""
-    for path in (spool.paths.started(entry[1]), spool.paths.claim(entry[1])):
+    return claim_of_attempt(spool, entry[1], spool.attempt(entry[1]))
+
+
+def claim_of_attempt(spool: Spool, job_id: str, attempt: int) -> Claim | None:
+    """The same of one attempt, which need not be the current one."""
+    for path in (spool.paths.started(job_id, attempt), spool.paths.claim(job_id, attempt)):
         try:
             return Claim.from_document(files.read_document(path))
         except (FileNotFoundError, BadDocument, UnreadableFile):

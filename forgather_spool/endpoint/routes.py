@@ -75,7 +75,7 @@ class Routes:
 
     def _endpoint(self) -> Document:
         try:
-            return read_endpoint(self._paths, self._job_id)
+            return read_endpoint(self._mailbox)
         except FileNotFoundError:
             return {"job_id": self._job_id}  # not written yet, or gone already
 

@@ -14,12 +14,12 @@ LOOK_AGAIN_BLIND_S = 5.0  # no inotify instance was left for us
 
 
 class StopRequests:
-    """Those of one job; each is told once."""
+    """Those of one attempt; each is told once."""
 
-    def __init__(self, spool: Spool, job_id: str) -> None:
-        self._paths = {force: spool.paths.stop_request(job_id, force=force) for force in (False, True)}
+    def __init__(self, spool: Spool, job_id: str, attempt: int) -> None:
+        self._paths = {force: spool.paths.stop_request(job_id, attempt, force=force) for force in (False, True)}
         self._watch = Watch()
-        self._watch.add(spool.paths.job(job_id), IN_CREATE | IN_MOVED_TO)
+        self._watch.add(spool.paths.attempt(job_id, attempt), IN_CREATE | IN_MOVED_TO)
         self._missed = False
 
     @property
@@ -28,7 +28,7 @@ class StopRequests:
         return LOOK_AGAIN_BLIND_S if self._missed or not self._watch.paths() else LOOK_AGAIN_S
 
     def fileno(self) -> int:
-        """Readable when something came into the job's folder."""
+        """Readable when something came into the attempt's folder."""
         return self._watch.fileno()
 
     def heard(self) -> bool:

@@ -41,13 +41,13 @@ def describe(outcome: Document) -> str:
     return f"{outcome['kind']} ({detail})" if detail else str(outcome["kind"])
 
 
-def leave_result(spool: Spool, entry: Entry, host: str, result: Document, journal: JournalCopy) -> None:
+def leave_result(spool: Spool, entry: Entry, attempt: int, host: str, result: Document, journal: JournalCopy) -> None:
     """Write the result and move the spec to done/. Stays until the file system takes both.
 
     A disk that is full for a minute must not cost a result: it tries again, up
     to every `TRY_AGAIN_AT_MOST_S`, for as long as the process lives.
     """
-    _patiently(lambda: spool.write_result(entry[1], result), journal)
+    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)
     _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)
 
 

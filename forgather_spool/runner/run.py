@@ -46,7 +46,7 @@ def run_job(request: Request, home: str) -> None:
         return
     attempt = Attempt(spool, request, caught, journal)
     result = attempt.run()
-    leave_result(spool, request.entry, request.host, result, journal)
+    leave_result(spool, request.entry, request.attempt, request.host, result, journal)
     journal.close()
 
 
@@ -56,14 +56,16 @@ def _take_start(spool: Spool, request: Request) -> str | None:
     if not os.path.lexists(spool.paths.taken(request.host, job_id, request.priority)):
         return f"it is not in running/{request.host}/"
     try:
-        claim: dict[str, Any] = schema.check(files.read_document(spool.paths.claim(job_id)), schema.CLAIM)
+        claim: dict[str, Any] = schema.check(
+            files.read_document(spool.paths.claim(job_id, request.attempt)), schema.CLAIM
+        )
     except (FileNotFoundError, BadDocument, UnreadableFile) as error:
         return f"its claim cannot be read: {error}"
     me = os.getpid()
     if claim["runner"] != {"pid": me, "start_ticks": proc.start_ticks(me)} or claim["attempt"] != request.attempt:
         return "its claim names another runner"
     try:
-        return None if spool.start(job_id) else "its claim was withdrawn"
+        return None if spool.start(job_id, request.attempt) else "its claim was withdrawn"
     except StorageFailed as error:
         # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
         return str(error)
@@ -84,8 +86,8 @@ class Attempt:
             spec: dict[str, Any] = self._spool.taken_spec(self._request.host, self._request.entry)
             command = self._prepare(spec)
             family = Family(self._request.scope)
-            requests = StopRequests(self._spool, self._request.job_id)
-            log = OutputLog(self._spool.paths.output(self._request.job_id))
+            requests = StopRequests(self._spool, self._request.job_id, self._request.attempt)
+            log = OutputLog(self._spool.paths.output(self._request.job_id, self._request.attempt))
             self._announce(command)
             spawned = spawn(command)
         except (ForgatherError, OSError) as error:
@@ -113,7 +115,7 @@ class Attempt:
         cwd = find_cwd(spec["cwd"], env)
         argv = list(spec["argv"])
         if spec["script"] is not None:
-            program = self._spool.paths.script(self._request.job_id)
+            program = self._spool.paths.script(self._request.job_id, self._request.attempt)
             write_script(program, spec["script"])
         else:
             program = find_program(argv[0], cwd, env)
@@ -134,7 +136,8 @@ class Attempt:
             "started_at": self._started_at,
         }
         try:
-            files.note(self._spool.paths.process(self._request.job_id), process, self._spool.paths.tmp)
+            path = self._spool.paths.process(self._request.job_id, self._request.attempt)
+            files.note(path, process, self._spool.paths.tmp)
         except StorageFailed as error:
             self._journal.say(str(error), priority=4)  # of interest only while it runs
 

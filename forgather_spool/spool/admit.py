@@ -123,7 +123,10 @@ def sweep_tmp(spool: Spool) -> int:
     for name in files.names(spool.paths.tmp):
         path = f"{spool.paths.tmp}/{name}"
         if _writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
-            files.discard(path)
+            if os.path.isdir(path) and not os.path.islink(path):
+                files.discard_folder(path)
+            else:
+                files.discard(path)
             swept += 1
     return swept
 

@@ -189,6 +189,42 @@ def make_directory(path: str) -> None:
         raise failed("make", path, error) from None
 
 
+def make_folder_once(path: str, name: str, document: Document, tmp: str) -> None:
+    """Create the directory `path` with one document in it, both at once and durable on return.
+
+    Raises:
+        FileExistsError: somebody was first; theirs stands.
+    """
+    staged = f"{tmp}/{temporary_name()}"
+    try:
+        os.mkdir(staged, DIR_MODE)
+        os.chmod(staged, DIR_MODE)
+        write_once(f"{staged}/{name}", document, tmp)
+        try:
+            os.rename(staged, path)  # onto a directory that is not empty it fails (rename(2))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise FileExistsError(error.errno, os.strerror(error.errno), path) from None
+        sync_directory(os.path.dirname(path))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise failed("make", path, error) from None
+    finally:
+        discard_folder(staged)
+
+
+def discard_folder(path: str) -> None:
+    """Remove a directory of `tmp/` and the files in it, as far as that goes; it may be gone already."""
+    for name in names(path):
+        _unlink_quietly(f"{path}/{name}")
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # swept later
+
+
 def make_private(path: str) -> None:
     """0600 and durable: for a file that another program wrote and that becomes ours by a rename."""
     try:

@@ -15,7 +15,7 @@ import time
 from forgather_spool.errors import NoSuchJob, WaitedLongEnough
 from forgather_spool.job import Result, State, format_at
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import CANCEL
+from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT
 from forgather_spool.spool.place import Place, Queued, Taken, locate, state_at
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import CREATED, GONE, GROWN, Watch
@@ -32,6 +32,7 @@ class Follower:
     def __init__(self, spool: Spool, job_id: str, *, with_output: bool = False) -> None:
         self._spool = spool
         self._job_id = job_id
+        self.attempt = FIRST_ATTEMPT  # the current one at the last look
         self._folder = spool.paths.job(job_id)
         self._folder_mask = CREATED | GONE | (GROWN if with_output else 0)
         self._place: Place | None = None
@@ -53,8 +54,9 @@ class Follower:
         while True:
             self._find()
             assert self._place is not None
+            self.attempt = self._spool.attempt(self._job_id)
             listening = self._listen(self._place)
-            state = state_at(self._spool, self._place)
+            state = state_at(self._spool, self._place, self.attempt)
             if not listening and os.path.lexists(self._place.path):
                 return self._moved_on(state)
 
@@ -96,6 +98,7 @@ class Follower:
             wanted[os.path.dirname(place.path)] = GONE
             if os.path.isdir(self._folder):
                 wanted[self._folder] = self._folder_mask
+                wanted[self._spool.paths.attempt(self._job_id, self.attempt)] = self._folder_mask
             else:
                 wanted[self._spool.paths.jobs] = CREATED
         for path in self._watch.paths() - wanted.keys():
@@ -104,7 +107,7 @@ class Follower:
         return any([self._watch.add(path, wanted[path]) for path in new])
 
     def _concerns(self, path: str, name: str, mask: int) -> bool:
-        return bool(mask & Watch.OVERFLOW) or path == self._folder or name.startswith(self._job_id)
+        return bool(mask & Watch.OVERFLOW) or path.startswith(self._folder) or name.startswith(self._job_id)
 
     def _moved_on(self, state: State) -> State:
         """`state`; a job that stays ENDING is taken to done/, which the next look finds."""
@@ -128,7 +131,8 @@ def finish_ending(spool: Spool, place: Taken) -> None:
         spool.end_unstarted(place.entry, CANCEL, "a cancel that was interrupted")
         return
     try:
-        result = Result.from_document(files.read_document(spool.paths.result(place.job_id)))
+        path = spool.paths.result(place.job_id, spool.attempt(place.job_id))
+        result = Result.from_document(files.read_document(path))
     except FileNotFoundError:
         return
     spool.finish(place.entry, place.host, format_at(result.ended_at))

@@ -16,8 +16,8 @@ from typing import TypeVar
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
 from forgather_spool.job import Claim, JobSpec, Result, State, parse_at
-from forgather_spool.spool import files
-from forgather_spool.spool.paths import CANCEL, is_job_id, submitted_unix_s
+from forgather_spool.spool import attempts, files
+from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, submitted_unix_s
 from forgather_spool.spool.place import (
     LOOKS,
     Ended,
@@ -41,13 +41,27 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptSeen:
+    """One of a job's attempts, the current one or an earlier one; None for what is not there or cannot be read."""
+
+    attempt: int
+    claim: Claim | None
+    result: Result | None
+    output_path: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One job as its files were just now; None for a file that is not there or cannot be read.
 
-    `problem` says which cannot be read and why. `priority` None: nothing readable tells it any more.
+    Claim, start and result are those of `attempt`, the current one; `attempts_of`
+    tells of the earlier ones. `problem` says which file cannot be read and why.
+    `priority` None: nothing readable tells it any more.
     """
 
     job_id: str
+    attempt: int
     state: State
     place: Place
     priority: int | None
@@ -118,20 +132,23 @@ def read_all(spool: Spool, places: Iterable[Place]) -> Iterator[Job]:
 def read(spool: Spool, place: Place) -> Job:
     """The job whose spec lies at `place`. Raises FileNotFoundError when it no longer does."""
     problems: list[str] = []
-    state = state_at(spool, place)
+    job_id = place.job_id
+    attempt = FIRST_ATTEMPT if isinstance(place, Rejected) else spool.attempt(job_id)
+    state = state_at(spool, place, attempt)
     spec = _tried(problems, lambda: _spec(place.path))
     if isinstance(place, Rejected):
         problems = [why_rejected(place)]
     claim = result = started_at = None
     if not isinstance(place, (Queued, Rejected)):
-        claim = _claim(spool, place.job_id, problems)
-        started_at = _optional(problems, lambda: _started_at(spool.paths.process(place.job_id)))
+        claim = _claim(spool, job_id, attempt, problems)
+        started_at = _optional(problems, lambda: _started_at(spool.paths.process(job_id, attempt)))
     if state in (State.ENDING, State.DONE):
-        result = _optional(problems, lambda: _result(spool.paths.result(place.job_id)))
+        result = _optional(problems, lambda: _result(spool.paths.result(job_id, attempt)))
         if result is None and state is State.DONE and not problems:
-            problems.append(f"{spool.paths.result(place.job_id)} is not there: how it ended is not known")
+            problems.append(f"{spool.paths.result(job_id, attempt)} is not there: how it ended is not known")
     return Job(
-        job_id=place.job_id,
+        job_id=job_id,
+        attempt=attempt,
         state=state,
         place=place,
         priority=_priority(place, claim, spec),
@@ -139,6 +156,29 @@ def read(spool: Spool, place: Place) -> Job:
         claim=claim,
         started_at=started_at if result is None else result.started_at,
         result=result,
+        problem="; ".join(problems) or None,
+    )
+
+
+def attempts_of(spool: Spool, job_id: str) -> list[AttemptSeen]:
+    """Every attempt of a job, first to last; the last is the current one, which may not have begun."""
+    return [_attempt_seen(spool, job_id, attempt) for attempt in attempts.numbers(spool.paths, job_id)]
+
+
+def attempt_with_output(spool: Spool, job_id: str) -> int:
+    """The latest attempt that has written anything; the current one when none has."""
+    numbers = attempts.numbers(spool.paths, job_id)
+    written = (number for number in reversed(numbers) if files.exists(spool.paths.output(job_id, number)))
+    return next(written, numbers[-1])
+
+
+def _attempt_seen(spool: Spool, job_id: str, attempt: int) -> AttemptSeen:
+    problems: list[str] = []
+    return AttemptSeen(
+        attempt=attempt,
+        claim=_claim(spool, job_id, attempt, problems),
+        result=_optional(problems, lambda: _result(spool.paths.result(job_id, attempt))),
+        output_path=spool.paths.output(job_id, attempt),
         problem="; ".join(problems) or None,
     )
 
@@ -200,9 +240,10 @@ def _value(path: str, make: Callable[[Document], T]) -> T:
         raise BadDocument(f"{path}: {error.where}", error.problem, hint=error.hint) from None
 
 
-def _claim(spool: Spool, job_id: str, problems: list[str]) -> Claim | None:
+def _claim(spool: Spool, job_id: str, attempt: int, problems: list[str]) -> Claim | None:
     """As started, else as claimed; the runner renames the one to the other while we look."""
-    for path in (spool.paths.started(job_id), spool.paths.claim(job_id), spool.paths.started(job_id)):
+    started, claimed = spool.paths.started(job_id, attempt), spool.paths.claim(job_id, attempt)
+    for path in (started, claimed, started):
         try:
             return _tried(problems, lambda path=path: _value(path, Claim.from_document))  # type: ignore[misc]
         except FileNotFoundError:

@@ -3,6 +3,9 @@
     jobs/<job_id>/control/<seq>-<command>.json        whoever asks, create-once
     jobs/<job_id>/control/<seq>-<command>.ack.json    the trainer, create-once; or whoever finds it dead
 
+Each attempt has its own (jobs/<job_id>/attempt-<n>/control/): what was asked of
+a trainer is not asked of the one that comes after it.
+
 A command's id is ``<seq>-<command>``. Ids sort in the order they were posted;
 two posted in the same moment may share a number and are told apart by name.
 
@@ -16,8 +19,8 @@ import os
 from forgather_spool import command, schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
-from forgather_spool.spool import files
-from forgather_spool.spool.paths import Paths
+from forgather_spool.spool import attempts, files
+from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths
 from forgather_spool.spool.queue import utc_now
 
 ACK = ".ack.json"
@@ -33,15 +36,19 @@ def is_mailbox_name(text: str) -> bool:
 
 
 class Mailbox:
-    """The control folder of one job. Made where it is missing, by whoever comes first."""
+    """The control folder of one attempt of a job. Made where it is missing, by whoever comes first.
 
-    def __init__(self, paths: Paths, job_id: str) -> None:
+    `attempt` None is the current one now: a trainer names its own.
+    """
+
+    def __init__(self, paths: Paths, job_id: str, attempt: int | None = None) -> None:
         if not is_mailbox_name(job_id):
             allowed = "letters, digits, dot, dash and underscore, at most 128"
             raise UsageError(f"{job_id!r} cannot be a job id", hint=allowed)
         self.paths = paths
         self.job_id = job_id
-        self.folder = f"{paths.job(job_id)}/control"
+        self.attempt = attempt or attempts.current(paths, job_id)
+        self.folder = paths.control(job_id, self.attempt)
 
     def create(self) -> None:
         """Make the folder, durable."""
@@ -139,7 +146,7 @@ class Mailbox:
     def status(self) -> Document | None:
         """What the trainer last said of itself; None: nothing yet, or unreadable."""
         try:
-            return schema.check(files.read_document(f"{self.paths.job(self.job_id)}/status.json"), command.STATUS)
+            return schema.check(files.read_document(self.paths.status(self.job_id, self.attempt)), command.STATUS)
         except (FileNotFoundError, BadDocument, UnreadableFile):
             return None
 
@@ -156,9 +163,17 @@ def _sayable(reason: str) -> str:
 
 def endpoints(paths: Paths) -> list[str]:
     """Ids of jobs whose trainer has left an endpoint file, in no order."""
-    return [name for name in files.names(paths.jobs) if os.path.lexists(f"{paths.jobs}/{name}/endpoint.json")]
+    return [name for name in files.names(paths.jobs) if has_endpoint(paths, name)]
 
 
-def read_endpoint(paths: Paths, job_id: str) -> Document:
+def has_endpoint(paths: Paths, job_id: str) -> bool:
+    """Whether the trainer of its current attempt has left an endpoint file. Two looks for most jobs, no listing."""
+    if not os.path.lexists(paths.attempt(job_id, FIRST_ATTEMPT + 1)):
+        return os.path.lexists(paths.endpoint(job_id, FIRST_ATTEMPT))
+    return os.path.lexists(paths.endpoint(job_id, attempts.current(paths, job_id)))
+
+
+def read_endpoint(mailbox: Mailbox) -> Document:
     """``endpoint.json``, checked. Raises FileNotFoundError, BadDocument, UnreadableFile."""
-    return schema.check(files.read_document(f"{paths.job(job_id)}/endpoint.json"), command.ENDPOINT)
+    path = mailbox.paths.endpoint(mailbox.job_id, mailbox.attempt)
+    return schema.check(files.read_document(path), command.ENDPOINT)

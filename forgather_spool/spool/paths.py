@@ -1,11 +1,14 @@
 """Where everything lies. The only module that spells a path or a file name of the spool.
 
     spool/incoming/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
-    jobs/<job_id>/   server/  hosts/
+    jobs/<job_id>/   jobs/<job_id>/attempt-<n>/   server/  hosts/
 
 A spec's name carries its id and, until it is done, its priority:
 ``<job_id>.p<N>.json``. The priority stays in the name while the job runs, so
 that a job put back after a crash keeps the place it had.
+
+What happened to a job lies in one folder an attempt: the first one's is the
+job's own folder, the others stand in it.
 
 Plain strings and no pathlib: `forgather submit` pays for every import here.
 """
@@ -18,6 +21,10 @@ import time
 from forgather_spool.errors import UsageError
 
 MAX_PRIORITY_DIGITS = 8
+FIRST_ATTEMPT = 1
+ATTEMPT_PREFIX = "attempt-"
+MAX_ATTEMPT_DIGITS = 6
+AGAIN = "again.json"
 CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
 
 
@@ -88,6 +95,15 @@ def parse_entries(names: list[str]) -> list[tuple[int, str]]:
     return [(-int(found[2]), found[1]) for name in names if (found := pattern.fullmatch(name))]
 
 
+def parse_attempt(name: str) -> int | None:
+    """The number of an attempt's folder, from 2 on. None: the name is no such folder's."""
+    digits = name.removeprefix(ATTEMPT_PREFIX)
+    if digits == name or not digits or len(digits) > MAX_ATTEMPT_DIGITS or not _all_in(digits, "0123456789"):
+        return None
+    number = int(digits)
+    return number if number > FIRST_ATTEMPT and str(number) == digits else None
+
+
 def _all_in(text: str, alphabet: str) -> bool:
     return not text.strip(alphabet)
 
@@ -133,32 +149,56 @@ class Paths:
         return f"{self.done}/{day}/{job_id}.json"
 
     def job(self, job_id: str) -> str:
+        """Everything of the job but its spec, all attempts."""
         return f"{self.jobs}/{job_id}"
-
-    def claim(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/claim.json"
-
-    def started(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/started.json"
-
-    def process(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/process.json"
-
-    def result(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/result.json"
-
-    def output(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/output.log"
 
     def removed(self, job_id: str) -> str:
         """Where the spec goes when the job is removed: it marks a folder whose removal was interrupted."""
         return f"{self.jobs}/{job_id}/removed.json"
 
-    def script(self, job_id: str) -> str:
-        return f"{self.jobs}/{job_id}/script"
+    def attempt(self, job_id: str, attempt: int) -> str:
+        """The folder of one attempt, with the files below; `spool.attempts` says which is the current one."""
+        first = attempt == FIRST_ATTEMPT
+        return f"{self.jobs}/{job_id}" if first else f"{self.jobs}/{job_id}/{ATTEMPT_PREFIX}{attempt}"
 
-    def stop_request(self, job_id: str, *, force: bool) -> str:
-        return f"{self.jobs}/{job_id}/{'kill' if force else 'stop'}.json"
+    def again(self, job_id: str, attempt: int) -> str:
+        """Why there is this attempt; the first has none."""
+        return f"{self.attempt(job_id, attempt)}/{AGAIN}"
+
+    def claim(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/claim.json"
+
+    def started(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/started.json"
+
+    def process(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/process.json"
+
+    def result(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/result.json"
+
+    def output(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/output.log"
+
+    def script(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/script"
+
+    def stop_request(self, job_id: str, attempt: int, *, force: bool) -> str:
+        return f"{self.attempt(job_id, attempt)}/{'kill' if force else 'stop'}.json"
+
+    def endpoint(self, job_id: str, attempt: int) -> str:
+        """A trainer's, while it trains; beside it its token and status."""
+        return f"{self.attempt(job_id, attempt)}/endpoint.json"
+
+    def auth_token(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/auth_token"
+
+    def status(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/status.json"
+
+    def control(self, job_id: str, attempt: int) -> str:
+        """The trainer's mailbox."""
+        return f"{self.attempt(job_id, attempt)}/control"
 
     @property
     def gpu_policy(self) -> str:

@@ -77,8 +77,8 @@ def locate(spool: Spool, job_id: str) -> Place | None:
     return None
 
 
-def state_at(spool: Spool, place: Place) -> State:
-    """The state table of `queue.py`, from which files stand."""
+def state_at(spool: Spool, place: Place, attempt: int | None = None) -> State:
+    """The state table of `queue.py`, from which files stand. `attempt` None: the current one, by one listing."""
     match place:
         case Queued():
             return State.WAITING
@@ -87,9 +87,10 @@ def state_at(spool: Spool, place: Place) -> State:
         case Rejected():
             return State.REJECTED
         case Taken(job_id, _, _, host):
-            if host == CANCEL or spool.has_result(job_id):
+            attempt = attempt or spool.attempt(job_id)
+            if host == CANCEL or spool.has_result(job_id, attempt):
                 return State.ENDING
-            return State.RUNNING if spool.has_started(job_id) else State.LAUNCHING
+            return State.RUNNING if spool.has_started(job_id, attempt) else State.LAUNCHING
 
 
 def waiting_places(spool: Spool) -> list[Queued]:

@@ -1,7 +1,7 @@
 """The queue: how a job enters the spool, is claimed, runs and ends.
 
-A job's state is where its spec lies and which files stand in its folder. Each
-file is written once, by one writer, and never edited; each step is one rename
+A job's state is where its spec lies and which files stand in the folder of its
+current attempt (`attempts.py`). Each file is written once, by one writer, and never edited; each step is one rename
 or one create-once. So there is nothing to lock and nothing to tear.
 
     spec in          claim  started  result   state      who takes the next step
@@ -26,7 +26,7 @@ import time
 from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe, UnreadableFile
-from forgather_spool.spool import files
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.paths import CANCEL, Paths, default_home, new_job_id, parse_entries
 
 Entry = tuple[int, str]
@@ -122,12 +122,18 @@ class Spool:
             where = error.where if error.where.startswith(path) else f"{path}: {error.where}"
             raise BadDocument(where, error.problem, hint=error.hint) from None
 
-    def has_started(self, job_id: str) -> bool:
-        """Whether a runner has taken the start: then this attempt never starts again, whatever else is there."""
-        return files.exists(self.paths.started(job_id))
+    # Where an attempt is not named the current one is meant: one listing of the job's folder each time.
 
-    def has_result(self, job_id: str) -> bool:
-        return files.exists(self.paths.result(job_id))
+    def attempt(self, job_id: str) -> int:
+        """The number of the current attempt; 1 also for a job that nobody has claimed yet."""
+        return attempts.current(self.paths, job_id)
+
+    def has_started(self, job_id: str, attempt: int | None = None) -> bool:
+        """Whether a runner has taken the start: then this attempt never starts again, whatever else is there."""
+        return files.exists(self.paths.started(job_id, attempt or self.attempt(job_id)))
+
+    def has_result(self, job_id: str, attempt: int | None = None) -> bool:
+        return files.exists(self.paths.result(job_id, attempt or self.attempt(job_id)))
 
     # -- steps of a dispatcher --------------------------------------------------------------------------------------
 
@@ -151,18 +157,19 @@ class Spool:
         except FileNotFoundError:
             raise AlreadyClaimed(f"job {entry[1]} is no longer waiting") from None
 
-    def write_claim(self, job_id: str, claim: Document) -> None:
+    def write_claim(self, job_id: str, claim: Document, attempt: int | None = None) -> None:
         """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already."""
-        files.write_once(self.paths.claim(job_id), claim, self.paths.tmp)
+        files.write_once(self.paths.claim(job_id, attempt or self.attempt(job_id)), claim, self.paths.tmp)
 
-    def withdraw_claim(self, job_id: str) -> bool:
+    def withdraw_claim(self, job_id: str, attempt: int | None = None) -> bool:
         """Take claim.json away. False: it is gone, so a runner has renamed it to started.json, or nobody wrote it.
 
         The same one file is what the runner renames: exactly one of the two wins.
         """
+        claim = self.paths.claim(job_id, attempt or self.attempt(job_id))
         aside = f"{self.paths.tmp}/{files.temporary_name()}"
         try:
-            files.move(self.paths.claim(job_id), aside)
+            files.move(claim, aside)
         except FileNotFoundError:
             return False
         files.discard(aside)
@@ -178,22 +185,24 @@ class Spool:
 
     # -- steps of a runner ------------------------------------------------------------------------------------------
 
-    def start(self, job_id: str) -> bool:
+    def start(self, job_id: str, attempt: int | None = None) -> bool:
         """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run."""
+        attempt = attempt or self.attempt(job_id)
         try:
-            files.move(self.paths.claim(job_id), self.paths.started(job_id))
+            files.move(self.paths.claim(job_id, attempt), self.paths.started(job_id, attempt))
         except FileNotFoundError:
             return False
         return True
 
     # -- ending -----------------------------------------------------------------------------------------------------
 
-    def write_result(self, job_id: str, result: Document) -> bool:
-        """Say how it ended; the first to say so is right. False: somebody had."""
-        if not self.has_started(job_id):  # a start stands in a folder that was made durable before it
+    def write_result(self, job_id: str, result: Document, attempt: int | None = None) -> bool:
+        """Say how this attempt ended; the first to say so is right. False: somebody had."""
+        attempt = attempt or self.attempt(job_id)
+        if not self.has_started(job_id, attempt):  # a start stands in a folder that was made durable before it
             files.make_directory(self.paths.job(job_id))
         try:
-            files.write_once(self.paths.result(job_id), result, self.paths.tmp)
+            files.write_once(self.paths.result(job_id, attempt), result, self.paths.tmp)
         except FileExistsError:
             return False
         return True
@@ -221,18 +230,22 @@ class Spool:
 
     def end_unstarted(self, entry: Entry, folder: str, by: str) -> None:
         """The rest of a cancel, whoever does it: result, then from running/<folder>/ to done/."""
-        now = utc_now()
+        now, attempt = utc_now(), self.attempt(entry[1])
         document: Document = {
             "version": schema.VERSION,
+            "attempt": attempt,
             "outcome": {"kind": "cancelled", "by": by},
             "started_at": None,
             "ended_at": now,
         }
-        self.write_result(entry[1], document)
+        self.write_result(entry[1], document, attempt)
         self.finish(entry, folder, now)
 
-    def ask_to_stop(self, job_id: str, *, by: str, force: bool = False, grace_s: float | None = None) -> bool:
+    def ask_to_stop(
+        self, job_id: str, *, by: str, force: bool = False, grace_s: float | None = None, attempt: int | None = None
+    ) -> bool:
         """Leave word for the runner: TERM, grace, KILL; `force` is KILL at once. False: it was asked already."""
+        path = self.paths.stop_request(job_id, attempt or self.attempt(job_id), force=force)
         request: Document = {
             "version": schema.VERSION,
             "force": force,
@@ -241,16 +254,18 @@ class Spool:
             "requested_at": utc_now(),
         }
         try:
-            files.write_once(self.paths.stop_request(job_id, force=force), request, self.paths.tmp)
+            files.write_once(path, request, self.paths.tmp)
         except FileExistsError:
             return False
         return True
 
-    def asked_to_stop_by(self, job_id: str) -> str | None:
+    def asked_to_stop_by(self, job_id: str, attempt: int | None = None) -> str | None:
         """Who asked for it to stop; None: nobody did. A damaged request still counts as one."""
+        attempt = attempt or self.attempt(job_id)
         for force in (True, False):
+            path = self.paths.stop_request(job_id, attempt, force=force)
             try:
-                return str(files.read_document(self.paths.stop_request(job_id, force=force)).get("by", "somebody"))
+                return str(files.read_document(path).get("by", "somebody"))
             except FileNotFoundError:
                 continue
             except (BadDocument, UnreadableFile):

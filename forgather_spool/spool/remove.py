@@ -77,7 +77,9 @@ def ended_before(spool: Spool, cutoff: datetime) -> Iterator[Ended]:
 
 def _ended_at(spool: Spool, place: Ended) -> datetime | None:
     try:
-        return Result.from_document(files.read_document(spool.paths.result(place.job_id))).ended_at
+        return Result.from_document(
+            files.read_document(spool.paths.result(place.job_id, spool.attempt(place.job_id)))
+        ).ended_at
     except (FileNotFoundError, BadDocument, UnreadableFile):
         return None
 

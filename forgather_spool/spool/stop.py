@@ -50,11 +50,12 @@ def stop(spool: Spool, job_id: str, by: str, *, force: bool = False) -> Stopped:
         if place.host == CANCEL:
             finish_ending(spool, place)
             return Stopped.CANCELLED
-        if spool.has_result(job_id):
+        attempt = spool.attempt(job_id)
+        if spool.has_result(job_id, attempt):
             return Stopped.HAD_ENDED
         files.make_directory(spool.paths.job(job_id))  # a claim this young may not have made it yet
-        asked = spool.ask_to_stop(job_id, by=by, force=force)
-        if isinstance(locate(spool, job_id), Queued):
-            continue  # put back in this moment: no runner will read what we left
+        asked = spool.ask_to_stop(job_id, by=by, force=force, attempt=attempt)
+        if isinstance(locate(spool, job_id), Queued) or spool.attempt(job_id) != attempt:
+            continue  # put back, or run again, in this moment: no runner will read what we left
         return Stopped.ASKED if asked else Stopped.ASKED_BEFORE
     raise Busy(f"job {job_id} is being launched and put back", hint="try again in a moment")

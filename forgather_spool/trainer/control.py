@@ -67,7 +67,9 @@ class TrainerControl:
         host: str = "127.0.0.1",
         home: str | None = None,
     ) -> None:
-        self.job_id = job_id or os.environ.get("FORGATHER_JOB_ID") or _own_job_id()
+        queued_id = os.environ.get("FORGATHER_JOB_ID")
+        self.job_id = job_id or queued_id or _own_job_id()
+        self.attempt = _queued_attempt() if self.job_id == queued_id else 1
         self.rank, self.world_size = ranks.rank_and_world_size()
         self.save_on_stop = save_on_stop
         self._clear()
@@ -307,6 +309,12 @@ def _take_signals(on_sigterm: Callable[[], None] | None) -> Sigterm | None:
 
     dump_stacks_on_usr1()
     return None if on_sigterm is None else Sigterm(on_sigterm)
+
+
+def _queued_attempt() -> int:
+    """The queue's number of this run of the job; 1 where somebody's own script set the id alone."""
+    text = os.environ.get("FORGATHER_ATTEMPT", "")
+    return int(text) if text.isascii() and text.isdigit() and int(text) else 1
 
 
 def _own_job_id() -> str:

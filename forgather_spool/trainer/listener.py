@@ -53,7 +53,7 @@ class Listener:
         self._propose = propose
         self._paths = Paths(home or default_home())
         Spool(self._paths.home).create()
-        self._mailbox = Mailbox(self._paths, control.job_id)
+        self._mailbox = Mailbox(self._paths, control.job_id, control.attempt)
         self._mailbox.create()
         self._require_free_id()
         self._answers: deque[tuple[str, str, dict[str, Any]]] = deque()
@@ -179,7 +179,7 @@ class Listener:
     def _write_status(self) -> None:
         status = self._control.status()
         if status != self._told:
-            path = f"{self._paths.job(self._control.job_id)}/status.json"
+            path = self._paths.status(self._control.job_id, self._control.attempt)
             files.note(path, status | {"updated_at": utc_now()}, self._paths.tmp)
             self._told = status
 
@@ -201,12 +201,12 @@ class Listener:
     def _remove_endpoint(self) -> None:
         """Ours only: a later run of this id may have written its own."""
         try:
-            if read_endpoint(self._paths, self._control.job_id) != self._endpoint:
+            if read_endpoint(self._mailbox) != self._endpoint:
                 return
         except FileNotFoundError:
             return
-        for name in ("endpoint.json", "auth_token"):
-            files.discard(f"{self._paths.job(self._control.job_id)}/{name}")
+        files.discard(self._paths.endpoint(self._control.job_id, self._control.attempt))
+        files.discard(self._paths.auth_token(self._control.job_id, self._control.attempt))
 
     def _close_http(self) -> None:
         if self._http is not None:
@@ -224,7 +224,7 @@ class Listener:
 
     def _write_token(self) -> str:
         token = secrets.token_hex(32)
-        path = f"{self._paths.job(self._control.job_id)}/auth_token"
+        path = self._paths.auth_token(self._control.job_id, self._control.attempt)
         files.discard(path)
         files.write_bytes_once(path, token.encode() + b"\n", self._paths.tmp)
         return token
@@ -259,7 +259,7 @@ class Listener:
             "output_dir": None if output_dir is None else os.path.abspath(output_dir),
             "logging_dir": None if logging_dir is None else os.path.abspath(logging_dir),
         }
-        files.replace(f"{self._paths.job(self._control.job_id)}/endpoint.json", document, self._paths.tmp)
+        files.replace(self._paths.endpoint(self._control.job_id, self._control.attempt), document, self._paths.tmp)
         return document
 
 

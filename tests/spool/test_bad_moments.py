@@ -94,7 +94,7 @@ def test_a_runner_that_cannot_look_for_requests_goes_on_and_looks_again_soon(
     """Taken for a request, a process short of descriptors would stop its own job."""
     job_id = spool.submit({"argv": ["true"]})
     files.make_directory(spool.paths.job(job_id))
-    requests = StopRequests(spool, job_id)
+    requests = StopRequests(spool, job_id, 1)
     usual_s = requests.look_again_s
 
     with bad_moment():

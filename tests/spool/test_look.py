@@ -68,7 +68,7 @@ def test_a_job_being_cancelled_is_ending_and_on_no_host(spool: Spool) -> None:
 @pytest.mark.parametrize("which", ["started", "result", "process"])
 def test_a_damaged_file_is_named_and_never_shown_as_empty(spool: Spool, which: str) -> None:
     entry = builders.ended(spool)
-    path = getattr(spool.paths, which)(entry[1])
+    path = getattr(spool.paths, which)(entry[1], 1)
     builders.damage(path)
 
     job = look(spool, entry[1])
@@ -90,7 +90,7 @@ def test_a_fifo_in_place_of_a_spec_hangs_nobody(spool: Spool) -> None:
 
 def test_an_ended_job_without_a_result_says_so(spool: Spool) -> None:
     entry = builders.ended(spool)
-    os.unlink(spool.paths.result(entry[1]))
+    os.unlink(spool.paths.result(entry[1], 1))
 
     assert "result.json" in (look(spool, entry[1]).problem or "")
 

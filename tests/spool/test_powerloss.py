@@ -222,7 +222,7 @@ def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: list[str]) -> l
         if done[job_id] != 1:
             found.append(f"{job_id} was acknowledged and is in done/ {done[job_id]} times")
             continue
-        outcome = Result.from_document(files.read_document(spool.paths.result(job_id))).outcome
+        outcome = Result.from_document(files.read_document(spool.paths.result(job_id, 1))).outcome
         found += _wrong_outcome(job_id, outcome, times[job_id], {what for what, whose in said if whose == job_id})
     return found
 

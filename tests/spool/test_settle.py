@@ -54,7 +54,7 @@ def test_a_runner_of_another_boot_is_gone_whoever_has_its_pid_now(spool: Spool, 
 
     assert settler.settle(entry) is None
 
-    result = Result.from_document(files.read_document(spool.paths.result(entry[1])))
+    result = Result.from_document(files.read_document(spool.paths.result(entry[1], 1)))
     assert result.outcome == Lost("the machine was restarted while it ran")
 
 

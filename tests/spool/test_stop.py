@@ -27,7 +27,7 @@ def test_a_waiting_job_is_cancelled_and_a_running_one_is_asked(spool: Spool) -> 
     assert stop(spool, runs[1], "me") is Stopped.ASKED_BEFORE
 
     assert look(spool, waits[1]).result.outcome == Cancelled("me")
-    assert os.path.exists(spool.paths.stop_request(runs[1], force=False))
+    assert os.path.exists(spool.paths.stop_request(runs[1], 1, force=False))
 
 
 def test_a_cancel_that_loses_to_a_claim_asks_the_runner(spool: Spool, monkeypatch) -> None:

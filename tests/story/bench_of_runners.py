@@ -72,10 +72,10 @@ class Bench:
         """Its result, once the job lies in done/."""
         done = lambda: self.spool.has_result(entry[1]) and entry not in self.spool.taken(HOST)  # noqa: E731
         wait_until(done, 60, f"the end of {entry[1]}")
-        return Result.from_document(files.read_document(self.spool.paths.result(entry[1])))
+        return Result.from_document(files.read_document(self.spool.paths.result(entry[1], 1)))
 
     def output(self, entry: Entry) -> bytes:
-        return Path(self.spool.paths.output(entry[1])).read_bytes()
+        return Path(self.spool.paths.output(entry[1], 1)).read_bytes()
 
     def wait_for(self, name: str) -> str:
         """A whole line that a job writes into its folder."""

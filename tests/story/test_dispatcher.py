@@ -111,7 +111,7 @@ def test_a_job_that_started_is_never_started_again_even_if_its_claim_came_undone
     """A power cut may undo the rename out of queue/, not the start."""
     entry = world.submit("echo ran >> ran")
     files.make_directory(world.spool.paths.job(entry[1]))
-    Path(world.spool.paths.started(entry[1])).write_text("{}")
+    Path(world.spool.paths.started(entry[1], 1)).write_text("{}")
 
     world.dispatch_all()
 
@@ -188,7 +188,7 @@ def test_poison_in_every_folder_is_set_aside_and_the_others_run(world: World):
     Path(f"{paths.running_on(HOST)}/strange.json").write_text("{}")
     damaged = world.submit("echo again >> ran")
     world.spool.claim(damaged, HOST)
-    Path(paths.claim(damaged[1])).write_bytes(b"\xff\xfe")
+    Path(paths.claim(damaged[1], 1)).write_bytes(b"\xff\xfe")
     os.mkfifo(f"{paths.incoming}/fifo.json")
     Path(f"{paths.tmp}/garbage").mkdir()
     Path(f"{paths.jobs}/garbage").write_text("garbage")
@@ -226,12 +226,12 @@ def test_a_damaged_result_does_not_keep_a_job_running_for_ever(world: World):
     entry = world.submit("true")
     world.spool.open_host(HOST)
     world.spool.claim(entry, HOST)
-    Path(world.spool.paths.result(entry[1])).write_bytes(b"\x00garbage")
+    Path(world.spool.paths.result(entry[1], 1)).write_bytes(b"\x00garbage")
 
     world.dispatch_all()
 
     assert world.is_done(entry)
-    assert Path(world.spool.paths.result(entry[1])).read_bytes() == b"\x00garbage"
+    assert Path(world.spool.paths.result(entry[1], 1)).read_bytes() == b"\x00garbage"
 
 
 @pytest.mark.parametrize("how_many", [2])

@@ -129,9 +129,9 @@ def test_a_job_others_may_write_to_fails(spool: Spool) -> None:
 
 def test_what_others_may_read_is_named(spool: Spool) -> None:
     _, job_id = builders.running(spool, output=b"my secret\n")
-    os.chmod(spool.paths.output(job_id), 0o644)
+    os.chmod(spool.paths.output(job_id, 1), 0o644)
 
-    assert_finds(spool, "permissions", Level.WARN, spool.paths.output(job_id), "may be read by others")
+    assert_finds(spool, "permissions", Level.WARN, spool.paths.output(job_id, 1), "may be read by others")
 
 
 def test_a_home_below_an_open_folder_fails(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_status_tells_everything_of_an_ended_job(spool: Spool) -> None:
     assert lines["outcome"].strip() == "killed by SIGKILL"
     assert lines["gpus"].strip() == "3 (GPU-3)"
     assert lines["peak memory"].strip() == "2,048 bytes"
-    assert lines["log"].strip() == told["output_path"] == spool.paths.output(entry[1])
+    assert lines["log"].strip() == told["output_path"] == spool.paths.output(entry[1], 1)
     assert told["outcome"] == {"kind": "killed", "signal": 9} and told["exit_status"] == 137
     assert told["cards"] == [{"index": 3, "uuid": "GPU-3"}]
 
@@ -111,9 +111,9 @@ def test_status_of_a_waiting_job_says_why_it_waits(spool: Spool) -> None:
 
 def test_status_of_a_job_with_a_damaged_file_names_it(spool: Spool) -> None:
     entry = builders.ended(spool)
-    builders.damage(spool.paths.started(entry[1]))
+    builders.damage(spool.paths.started(entry[1], 1))
 
-    assert spool.paths.started(entry[1]) in printed("status", entry[1])
+    assert spool.paths.started(entry[1], 1) in printed("status", entry[1])
 
 
 def test_a_dispatcher_looks_when_a_job_says_it_runs(spool: Spool, nudged: list[str]) -> None:
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_the_tail_and_not_the_job(spool: Spool, start: Callable[...,
     assert tail.returncode == 130
     assert b"goes on" in errors
     assert look(spool, entry[1]).state is State.RUNNING
-    assert not os.path.exists(spool.paths.stop_request(entry[1], force=False))
+    assert not os.path.exists(spool.paths.stop_request(entry[1], 1, force=False))
 
 
 def test_a_reader_that_leaves_ends_the_tail_without_a_word(
@@ -305,7 +305,7 @@ def test_waiting_long_enough_is_124_and_touches_nothing(spool: Spool) -> None:
 
 def test_a_damaged_result_is_no_success(spool: Spool) -> None:
     entry = builders.ended(spool)
-    builders.damage(spool.paths.result(entry[1]))
+    builders.damage(spool.paths.result(entry[1], 1))
 
     error = failure("wait", entry[1])
 
@@ -345,7 +345,7 @@ def test_kill_asks_the_runner_and_waits_until_it_is_over(spool: Spool) -> None:
 
 def _obey(spool: Spool, entry: tuple[int, str]) -> None:
     """A runner that sees the request, and writes what it did."""
-    wait_until(lambda: os.path.exists(spool.paths.stop_request(entry[1], force=False)))
+    wait_until(lambda: os.path.exists(spool.paths.stop_request(entry[1], 1, force=False)))
     steps = [{"at": builders.a_result()["ended_at"], "did": "TERM to 2 processes"}]
     spool.write_result(entry[1], builders.a_result({"kind": "cancelled", "by": "me"}, steps=steps))
     spool.finish(entry, builders.HOST, builders.a_result()["ended_at"])
@@ -364,7 +364,7 @@ def test_force_kill_wants_a_yes(spool: Spool) -> None:
     error = failure("force-kill", entry[1])
 
     assert isinstance(error, UsageError) and error.exit_code == 2
-    assert not os.path.exists(spool.paths.stop_request(entry[1], force=True))
+    assert not os.path.exists(spool.paths.stop_request(entry[1], 1, force=True))
 
 
 def test_force_kill_reaches_the_job_of_a_runner_that_does_not_react(
@@ -421,7 +421,7 @@ def test_a_job_of_another_host_cannot_be_signalled_from_here(spool: Spool, monke
     entry = builders.running(spool, host="faraway")
 
     assert isinstance(failure("force-kill", "--yes", entry[1]), Missing)
-    assert os.path.exists(spool.paths.stop_request(entry[1], force=True))
+    assert os.path.exists(spool.paths.stop_request(entry[1], 1, force=True))
 
 
 # -- rerun --------------------------------------------------------------------------------------------------------

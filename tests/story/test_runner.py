@@ -61,7 +61,7 @@ def test_the_result_says_when_and_how_much(bench: Bench) -> None:
 def test_while_it_runs_its_process_is_named(bench: Bench) -> None:
     entry, _ = bench.launch("echo $$ > pid; exec sleep 60")
     pid = int(bench.wait_for("pid"))
-    path = Path(bench.spool.paths.process(entry[1]))
+    path = Path(bench.spool.paths.process(entry[1], 1))
     wait_until(path.exists)
 
     assert f'"pid": {pid}' in path.read_text()

@@ -52,7 +52,7 @@ def test_output_and_error_keep_their_order(bench: Bench) -> None:
 
 def test_output_is_there_while_the_job_runs(bench: Bench) -> None:
     entry, _ = bench.launch("printf 'half a line'; exec sleep 60")
-    log = Path(bench.spool.paths.output(entry[1]))
+    log = Path(bench.spool.paths.output(entry[1], 1))
 
     wait_until(lambda: log.exists() and log.read_bytes() == b"half a line")
 
@@ -92,7 +92,7 @@ def test_a_full_disk_costs_output_and_neither_the_job_nor_its_result(tmp_path: P
     fill = f"import sys; sys.stdout.write('x' * 3_000_000); open({str(bench.folder / 'wrote')!r}, 'w').write('all\\n')"
     entry, hatched = bench.launch([sys.executable, "-c", fill])
     bench.wait_for("wrote")
-    log = Path(bench.spool.paths.output(entry[1]))
+    log = Path(bench.spool.paths.output(entry[1], 1))
     wait_until(lambda: "forgather-run" in Path(f"/proc/{hatched.pid}/stat").read_text() and not _children(hatched.pid))
     assert not bench.spool.has_result(entry[1])
 

@@ -172,10 +172,10 @@ def test_a_damaged_spec_is_a_row_that_says_so(spool: Spool) -> None:
 
 def test_a_damaged_result_is_a_row_that_says_so(spool: Spool) -> None:
     entry = builders.ended(spool)
-    builders.damage(spool.paths.result(entry[1]))
+    builders.damage(spool.paths.result(entry[1], 1))
 
     [job] = told("list")["jobs"]
-    assert spool.paths.result(entry[1]) in job["problem"]
+    assert spool.paths.result(entry[1], 1) in job["problem"]
     assert job["outcome"] is None
 
 
@@ -274,7 +274,7 @@ def test_a_running_job_is_asked_to_stop(spool: Spool, nudged: list[str]) -> None
 
     assert "TERM" in printed("cancel", entry[1])
 
-    assert os.path.exists(spool.paths.stop_request(entry[1], force=False))
+    assert os.path.exists(spool.paths.stop_request(entry[1], 1, force=False))
     assert nudged
 
 

@@ -70,12 +70,12 @@ class World:
 
     def result(self, entry: Entry) -> Result | None:
         try:
-            return Result.from_document(files.read_document(self.spool.paths.result(entry[1])))
+            return Result.from_document(files.read_document(self.spool.paths.result(entry[1], 1)))
         except FileNotFoundError:
             return None
 
     def claim(self, entry: Entry) -> Claim:
-        return Claim.from_document(files.read_document(self.spool.paths.started(entry[1])))
+        return Claim.from_document(files.read_document(self.spool.paths.started(entry[1], 1)))
 
     def wait_for(self, name: str, timeout_s: float = 30) -> str:
         """The content of a file a job writes, once it has a whole line."""
@@ -95,7 +95,7 @@ class World:
         return any((day / f"{entry[1]}.json").exists() for day in done.iterdir())
 
     def output(self, entry: Entry) -> str:
-        return Path(self.spool.paths.output(entry[1])).read_text()
+        return Path(self.spool.paths.output(entry[1], 1)).read_text()
 
     def lines(self, name: str) -> list[str]:
         path = self.folder / name

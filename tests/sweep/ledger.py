@@ -43,7 +43,7 @@ def violations(world: World, jobs: set[str], *, may_be: frozenset[type] = frozen
 
 def _wrong_with(world: World, job_id: str, times: int, may_be: frozenset[type]) -> list[str]:
     try:
-        result = Result.from_document(files.read_document(world.spool.paths.result(job_id)))
+        result = Result.from_document(files.read_document(world.spool.paths.result(job_id, 1)))
     except FileNotFoundError:
         return [f"{job_id} has no result"]
     outcome = result.outcome

@@ -79,15 +79,15 @@ FAULTS = (
     Fault(
         "a claim is withdrawn by looking and then removing",
         "spool/queue.py",
-        "            files.move(self.paths.claim(job_id), aside)\n",
-        "            files.read_bytes(self.paths.claim(job_id))\n            files.discard(self.paths.claim(job_id))\n",
+        "            files.move(claim, aside)\n",
+        "            files.read_bytes(claim)\n            files.discard(claim)\n",
         f"{RACES}::test_a_start_and_a_withdrawal_of_one_claim_never_both_succeed",
     ),
     Fault(
         "a second result overwrites the first",
         "spool/queue.py",
-        "            files.write_once(self.paths.result(job_id), result, self.paths.tmp)\n",
-        "            files.replace(self.paths.result(job_id), result, self.paths.tmp)\n",
+        "            files.write_once(self.paths.result(job_id, attempt), result, self.paths.tmp)\n",
+        "            files.replace(self.paths.result(job_id, attempt), result, self.paths.tmp)\n",
         f"{RACES}::test_of_many_results_one_stands",
     ),
     Fault(
@@ -100,7 +100,7 @@ FAULTS = (
     Fault(
         "a runner starts without renaming its claim",
         "runner/run.py",
-        "        return None if spool.start(job_id) else",
+        "        return None if spool.start(job_id, request.attempt) else",
         "        return None if job_id else",
         f"{RUNNER_KILLED}[0]",
     ),
@@ -114,10 +114,10 @@ FAULTS = (
     Fault(
         "a job is put away before its result stands",
         "runner/result.py",
-        "    _patiently(lambda: spool.write_result(entry[1], result), journal)\n"
+        "    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)\n"
         '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n',
         '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n'
-        "    _patiently(lambda: spool.write_result(entry[1], result), journal)\n",
+        "    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)\n",
         RUNNER_KILLED,
     ),
     Fault(
@@ -138,8 +138,8 @@ FAULTS = (
     Fault(
         "a launcher does not look whether the job had started",
         "dispatcher/launch.py",
-        "        if self._spool.has_started(entry[1]) or self._spool.has_result(entry[1]):\n",
-        "        if self._spool.has_result(entry[1]):\n",
+        "        if self._spool.has_started(entry[1], attempt) or self._spool.has_result(entry[1], attempt):\n",
+        "        if self._spool.has_result(entry[1], attempt):\n",
         f"{DISPATCHER}::test_a_job_that_started_is_never_started_again_even_if_its_claim_came_undone",
     ),
     Fault(
