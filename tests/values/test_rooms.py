@@ -26,6 +26,7 @@ BELOW = {
     "training": {"trainer", "spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
     "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
+    "dataset": {"values", "errors"},
     "doctor": {"dispatcher", "policy", "spool", "host", "values", "errors"},
 }
 THIRD_PARTY = {
@@ -36,7 +37,10 @@ THIRD_PARTY = {
     "filelock": {"spool"},
     "aiohttp": {"endpoint"},
     "yaml": {"training"},
-    "torch": {"trainer", "training"},
+    "torch": {"trainer", "training", "dataset"},
+    "numpy": {"dataset", "training"},
+    "pyarrow": {"dataset", "training"},
+    "datasets": {"dataset", "training"},
     "transformers": {"trainer", "training"},
     "lightning": {"trainer"},
     "pytorch_lightning": {"trainer"},

@@ -1,0 +1,73 @@
+"""Rows: what a data set is to everything that reads one, here or on a server.
+
+`storage/` has the rows of files on this machine, the remote client those of a
+server. Both give the same bytes for the same order and walk. Rows have no
+cursor: every call says where it begins, so any number of readers share one object.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from forgather_spool.dataset.order import Order
+from forgather_spool.dataset.walk import Walk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES = 640 << 10  # what fits the second-level cache twice is fastest to gather, send and read
+BATCH_ROWS = (16, 4096)
+FIRST_BATCH_ROWS = 64  # so that the first example leaves in under a millisecond
+
+
+class Rows(ABC):
+    """One data set. Immutable; may be pickled (a DataLoader sends it to its readers)."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """As stored, metadata included (`huggingface` features among it)."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Of the content: equal for copies of the same rows, however and wherever they are stored."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(
+        self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows at the positions of `walk` in `order`: ``(t, batch)``, whose first row is the t-th of the walk.
+
+        Complete and in sequence: ``t`` is the number of rows given before, and
+        the iterator ends only after ``walk.count`` rows. Batches hold about
+        `batch_bytes` (the first one less), never none.
+
+        Raises:
+            UsageError: `order` is of another number of rows, `walk` leaves it, or there is no such column.
+            ContentChanged: the stored data are no longer those of `fingerprint`.
+        """
+
+    @property
+    def features(self) -> Mapping[str, Any] | None:
+        """What the `datasets` library says of the columns, as plain JSON; None when it says nothing."""
+        import json
+
+        try:
+            about = json.loads((self.schema.metadata or {})[b"huggingface"])
+            found: Mapping[str, Any] = about["info"]["features"]
+            return found
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.schema.names)
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to give back)
+        """Give back what is held (maps, connections). Batches already given stay valid."""

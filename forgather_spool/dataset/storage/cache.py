@@ -1,0 +1,92 @@
+"""Our own folder of indexes and converted data. The one module that writes files for data sets.
+
+`$FORGATHER_CACHE`, else `$XDG_CACHE_HOME/forgather`, else `~/.cache/forgather`;
+beneath it `dataset/`. Everything in it can be made again: removing it costs
+time, never data. A file appears whole (written under another name, fsynced,
+renamed), so a killed build leaves a name ending in `.tmp`, which the next build of
+the same name removes. `building` lets one program build while others wait; that is
+thrift, not correctness: two builders would write the same and the last rename stands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from forgather_spool.errors import StorageFailed
+
+
+def folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Where indexes lie: `given`, or as the environment says. Made when it is not there."""
+    if given is None:
+        home = os.environ.get("FORGATHER_CACHE") or os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "forgather"
+        )
+        given = os.path.join(home, "dataset")
+    path = Path(given)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror}", hint="FORGATHER_CACHE names another folder") from None
+    return path
+
+
+def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
+    """`fill` writes the new content of `path`, which appears whole or not at all."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(staged, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(staged, path)
+        sync(path.parent)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror or error}", hint="FORGATHER_CACHE names another folder") from None
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def put_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """`fill` fills a new folder, which then appears as `path`, whole; one that stands there already is kept."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(mode=0o700)
+        fill(staged)
+        for name in os.listdir(staged):
+            sync(staged / name)
+        sync(staged)
+        try:
+            os.rename(staged, path)
+        except OSError:
+            if not path.is_dir():  # another made it meanwhile: the same content, so theirs serves as well
+                raise
+        sync(path.parent)
+    except OSError as error:
+        raise StorageFailed(f"{path}: {error.strerror or error}", hint="FORGATHER_CACHE names another folder") from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Holds off other builders of `path`, and clears what a killed one left."""
+    with open(path.with_name(f"{path.name}.lock"), "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when this program dies
+        for left in path.parent.glob(f"{path.name}.*.tmp"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        yield
