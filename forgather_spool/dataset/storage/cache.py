@@ -90,3 +90,10 @@ def building(path: Path) -> Iterator[None]:
         for left in path.parent.glob(f"{path.name}.*.tmp"):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         yield
+
+
+def remove_others(kept: Path, pattern: str) -> None:
+    """Folders beside `kept` of the same data, as they were before: nobody can open them again."""
+    for other in kept.parent.glob(pattern):
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)

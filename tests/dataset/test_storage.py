@@ -1,0 +1,181 @@
+"""Storage: what was written comes back, row by row, in any sequence, whatever its type and wherever it lay."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pa = pytest.importorskip("pyarrow", reason="needs the extra: pip install 'forgather-spool[dataset]'")
+
+import numpy as np
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from forgather_spool.dataset.errors import BadDataset, ContentChanged
+from forgather_spool.dataset.order import Order, Shuffle
+from forgather_spool.dataset.storage.opening import open_files
+from forgather_spool.dataset.walk import Walk, run
+from forgather_spool.errors import UsageError
+from tests.dataset.tables import SHARED, tables, write_stream
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FORGATHER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "dataset"
+
+
+def collect(rows: Any, order: Order, walk: Walk, **options: Any) -> Any:
+    """One table of all batches, each checked to begin where it says."""
+    given = 0
+    batches = []
+    for start, batch in rows.batches(order, walk, **options):
+        assert start == given and batch.num_rows
+        given += batch.num_rows
+        batches.append(batch)
+    return pa.Table.from_batches(batches, rows.schema if "columns" not in options else None)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables(), sizes=st.lists(st.integers(1, 9), min_size=1), seed=st.integers(0, 9))
+def test_any_rows_of_any_schema_are_what_was_written(tmp_path: Path, table: Any, sizes: list[int], seed: int) -> None:
+    """Also with nulls, from several files of uneven batches, taken twice, as a slice and as a stream."""
+    paths = [write_stream(tmp_path / f"{part}.arrow", table, sizes, part) for part in range(2)]
+    whole = pa.concat_tables([table, table])
+
+    rows = open_files(paths, "arrow", rebuild=True)
+
+    wanted = np.random.default_rng(seed).integers(0, max(1, len(whole)), 40 if len(whole) else 0)
+    assert len(rows) == len(whole) and rows.schema.equals(whole.schema, check_metadata=True)
+    assert pa.Table.from_batches([rows.take(wanted)]).to_pylist() == whole.take(wanted).to_pylist()
+    assert rows.slice(len(whole) // 3, len(whole)).to_pylist() == whole.slice(len(whole) // 3).to_pylist()
+    rows.take(wanted).validate(full=True)
+    order = Order(len(rows), (Shuffle(seed),))
+    assert collect(rows, order, run(0, len(rows))).to_pylist() == whole.take(order.rows(0, len(whole))).to_pylist()
+    assert collect(rows, Order(len(rows)), run(0, len(rows))).to_pylist() == whole.to_pylist()
+
+
+def test_a_walk_of_a_rank_takes_its_rows_and_no_others(tmp_path: Path) -> None:
+    table = pa.table({"n": range(10_000)})
+    rows = open_files([write_stream(tmp_path / "a.arrow", table, [777])], "arrow")
+    order = Order(10_000, (Shuffle(3),))
+
+    found = collect(rows, order, Walk(first=5, count=300, block=4, step=8, stride=64))
+
+    assert found["n"].to_pylist() == order.at(Walk(5, 300, 4, 8, 64).positions(0, 300)).tolist()
+
+
+def test_columns_are_those_asked_for(tmp_path: Path) -> None:
+    rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")
+    for order in (Order(len(rows)), Order(len(rows), (Shuffle(1),))):
+        assert collect(rows, order, run(0, len(rows)), columns=["text", "n"]).column_names == ["text", "n"]
+    with pytest.raises(UsageError, match="no column 'absent'"):
+        rows.batches(Order(len(rows)), run(0, 1), columns=["absent"])
+
+
+def test_the_first_batch_is_small_and_the_others_fit_the_cache(tmp_path: Path) -> None:
+    table = pa.table({"text": ["x" * 2000] * 5000})
+    rows = open_files([write_stream(tmp_path / "a.arrow", table, [1000])], "arrow")
+
+    sizes = [batch.num_rows for _, batch in rows.batches(Order(5000, (Shuffle(1),)), run(0, 5000))]
+
+    assert sizes[0] == 64 and max(sizes) * 2000 < 700_000 and sum(sizes) == 5000
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_rows_that_are_not_there_are_refused(tmp_path: Path, start: int) -> None:
+    rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")
+    with pytest.raises(UsageError, match="rows"):
+        rows.take(np.array([start, len(rows)]))
+    with pytest.raises(UsageError, match="rows"):
+        rows.slice(start, len(rows) + 1)
+    with pytest.raises(UsageError, match="order"):
+        rows.batches(Order(len(rows) + 1), run(0, 1))
+    with pytest.raises(UsageError, match="order"):
+        rows.batches(Order(len(rows)), run(start, len(rows) + 1))
+
+
+def test_the_fingerprint_is_of_the_rows_not_of_the_files(tmp_path: Path) -> None:
+    """Moved, cut otherwise, or as Parquet: the same. One value changed: another."""
+    pq.write_table(SHARED, tmp_path / "a.parquet")
+    changed = SHARED.set_column(1, "text", pa.array(["other", *SHARED["text"].to_pylist()[1:]]))
+
+    same = {
+        open_files([write_stream(tmp_path / "one.arrow", SHARED, [2])], "arrow").fingerprint,
+        open_files([write_stream(tmp_path / "two.arrow", SHARED, [7])], "arrow").fingerprint,
+        open_files([tmp_path / "a.parquet"], "parquet").fingerprint,
+    }
+
+    assert len(same) == 1
+    assert open_files([write_stream(tmp_path / "c.arrow", changed, [2])], "arrow").fingerprint not in same
+
+
+def test_a_file_changed_in_place_is_an_error_while_in_use_and_a_new_index_afterwards(tmp_path: Path) -> None:
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    rows = open_files([path], "arrow")
+
+    write_stream(path, SHARED.slice(0, 5), [3], in_place=True)
+
+    with pytest.raises(ContentChanged, match="changed since it was loaded"):
+        rows.batches(Order(len(rows)), run(0, 1))
+    with pytest.raises(ContentChanged, match="changed"):
+        pickle.loads(pickle.dumps(rows))
+    assert len(open_files([path], "arrow")) == 5
+
+
+def test_touching_a_file_changes_nothing_but_costs_an_index(tmp_path: Path) -> None:
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    before = open_files([path], "arrow").fingerprint
+
+    os.utime(path, ns=(1, 1))
+
+    assert open_files([path], "arrow").fingerprint == before
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, "marker"])
+def test_a_stream_cut_short_is_an_error_wherever_it_was_cut(tmp_path: Path, kept: Any) -> None:
+    """Also at the border of two messages, where pyarrow itself says nothing."""
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    size = os.path.getsize(path)
+    os.truncate(path, size - 8 if kept == "marker" else int(size * kept))
+
+    with pytest.raises(BadDataset, match=r"a\.arrow: "):
+        open_files([path], "arrow")
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\0" * 4096])
+def test_a_damaged_index_is_made_again(tmp_path: Path, cache: Path, damage: bytes) -> None:
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    before = open_files([path], "arrow").fingerprint
+    (index,) = cache.glob("*.index")
+    whole = index.read_bytes()
+
+    for bad in (damage, whole[:-1], whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]):
+        index.write_bytes(bad)
+        rows = open_files([path], "arrow")
+
+        assert rows.fingerprint == before and index.read_bytes() == whole
+        assert rows.slice(0, len(SHARED)).to_pylist() == SHARED.to_pylist()
+
+
+def test_a_copy_in_another_process_reads_the_same(tmp_path: Path) -> None:
+    rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")
+
+    other = pickle.loads(pickle.dumps(rows))
+
+    assert other.fingerprint == rows.fingerprint
+    assert other.take(np.arange(5)).equals(rows.take(np.arange(5)))
+
+
+def test_batches_outlive_the_rows_they_came_from(tmp_path: Path) -> None:
+    rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")
+    _, batch = next(iter(rows.batches(Order(len(rows)), run(0, 3))))
+
+    del rows
+
+    assert batch.to_pylist() == SHARED.slice(0, 3).to_pylist()
