@@ -14,6 +14,10 @@ from __future__ import annotations
 
 from forgather_spool.errors import BadDocument
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import json
+
 MAX_DOCUMENT_BYTES = 1 << 20  # one job, not a data set; larger is refused unread
 MAX_DEPTH = 64
 
@@ -160,14 +164,23 @@ def _parse_text(text: str) -> object:
     import json  # brings `re`, 7 ms: a program that only writes documents need not pay for it
 
     try:
-        return json.loads(
-            text,
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_integer,
-        )
+        return _decoder().decode(text)
     except RecursionError:
         raise BadDocument("$", "nested too deeply") from None
     except json.JSONDecodeError as error:
         raise BadDocument("$", f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+
+
+def _decoder() -> json.JSONDecoder:
+    """Made once: making one costs as much as reading a small document."""
+    global _made
+    if _made is None:
+        import json
+
+        _made = json.JSONDecoder(
+            object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+        )
+    return _made
+
+
+_made: json.JSONDecoder | None = None

@@ -34,20 +34,28 @@ def run(given: Given, words: list[str]) -> int:
         UsageError: a value that cannot be meant; it names the option.
         SpoolUnsafe, StorageFailed: there is no safe place for it; nothing was submitted.
     """
+    if "batch" in given:
+        from forgather_spool.cli import submit_batch
+
+        return submit_batch.run(given, words)
     spool = Spool()
     spec, remarks = _spec(given, words, os.environ, spool)
-    remarks += _refuse_too_many_gpus(spec, spool.paths)
+    remarks += refuse_too_many_gpus(spec, spool.paths)
     if not given.get("quiet"):
         for remark in remarks:
             warn(remark)
     if given.get("dry-run"):
         sys.stdout.write(dump(spec).decode())
         return 0
+    if "array" in spec:
+        from forgather_spool.cli import submit_batch
+
+        return submit_batch.submit_array(spool.create(), given, spec)
     job_id = spool.create().submit(spec)
     try:
         _say(given, spec, job_id)
     finally:
-        _wake(spool.paths, quiet=bool(given.get("quiet")))
+        wake_up(spool.paths, quiet=bool(given.get("quiet")))
     return 0
 
 
@@ -59,17 +67,23 @@ def _say(given: Given, spec: Document, job_id: str) -> None:
         line = f"{job_id}\n"
     else:
         line = f"queued: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})\n"
+    answer(line, f"the job is queued as {job_id}, but its id")
+
+
+def answer(text: str, what: str) -> None:
+    """`text` to stdout. Raises StorageFailed: `what` cannot be written there."""
     try:
-        sys.stdout.write(line)
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
-        message = f"the job is queued as {job_id}, but its id cannot be written to stdout: {error.strerror}"
+        message = f"{what} cannot be written to stdout: {error.strerror}"
         raise StorageFailed(message, hint="do not submit it again; forgather sched list shows it") from None
 
 
-def _wake(paths: Paths, *, quiet: bool) -> None:
+def wake_up(paths: Paths, *, quiet: bool) -> None:
+    """Have a dispatcher look. Cannot fail: what is queued stays queued, so it is only said."""
     from forgather_spool.dispatcher.wake import wake
 
     try:
@@ -84,6 +98,23 @@ def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spo
     document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
     if "script" in given:
         _add_script(document, str(given["script"]), words)
+    remarks = add_surroundings(document, given, environ)
+    check_together(document, spool)
+    _check(document)
+    return document, [*remarks, *_remarks(document, environ)]
+
+
+def options_alone(given: Given, spool: Spool) -> Document:
+    """What the options say, checked: for many jobs that say the rest themselves. Raises UsageError."""
+    document: Document = {"version": schema.VERSION, "argv": ["true"], **fields(given)}
+    check_after(document, spool)
+    _check(document)
+    del document["argv"]
+    return document
+
+
+def add_surroundings(document: Document, given: Given, environ: Mapping[str, str]) -> list[str]:
+    """Add the directory, the environment and the commit it is submitted from; remarks for the user."""
     cwd = _directory(given.get("cwd"))
     document["cwd"] = cwd
     env, remarks = _env(given, environ)
@@ -91,9 +122,7 @@ def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spo
     commit = git_commit(cwd)
     if commit is not None:
         document["git_commit"] = commit
-    check_together(document, spool)
-    _check(document)
-    return document, [*remarks, *_remarks(document, environ)]
+    return remarks
 
 
 def check_together(document: Document, spool: Spool) -> None:
@@ -102,8 +131,15 @@ def check_together(document: Document, spool: Spool) -> None:
         from forgather_spool.cli import order_checks
 
         order_checks.refuse_contradictions(document)
-        if "after" in document:
-            order_checks.resolve_after(spool, document)
+        check_after(document, spool)
+
+
+def check_after(document: Document, spool: Spool) -> None:
+    """Put ids where jobs are named. Raises UsageError: one is none."""
+    if "after" in document:
+        from forgather_spool.cli import order_checks
+
+        order_checks.resolve_after(spool, document)
 
 
 def _check(document: Document) -> None:
@@ -127,6 +163,7 @@ def _check(document: Document) -> None:
 
 
 _HINT = "forgather submit --help"
+LINGER_REMARK = "jobs die 10 s after your last logout; to let them go on: loginctl enable-linger"
 
 
 def in_words(where: str) -> str:
@@ -213,8 +250,8 @@ def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
             f"{secret} looks like a secret: arguments are visible to other users in /proc and stay in the journal; "
             "--env NAME keeps it in a file only you can read"
         )
-    if _ends_with_the_login(environ):
-        found.append("jobs die 10 s after your last logout; to let them go on: loginctl enable-linger")
+    if ends_with_the_login(environ):
+        found.append(LINGER_REMARK)
     return found
 
 
@@ -224,13 +261,13 @@ def _is_found(command: str, search_path: str, cwd: str) -> bool:
     return any(os.access(os.path.join(cwd, folder, command), os.X_OK) for folder in search_path.split(":"))
 
 
-def _ends_with_the_login(environ: Mapping[str, str]) -> bool:
+def ends_with_the_login(environ: Mapping[str, str]) -> bool:
     if environ.get("FORGATHER_HOST_KIND") == "process":
         return False
     return user_manager.is_there(environ) and not user_manager.lingers(environ)
 
 
-def _refuse_too_many_gpus(spec: Document, paths: Paths) -> list[str]:
+def refuse_too_many_gpus(spec: Document, paths: Paths) -> list[str]:
     """A job that no known host can ever run is refused now. Hosts whose file cannot be read might.
 
     Where no host has any card, that is a remark: a dispatcher may have looked before the driver was loaded.

@@ -10,8 +10,9 @@ command, untouched.
 
 from __future__ import annotations
 
+from forgather_spool import array
 from forgather_spool.cli import quantities
-from forgather_spool.errors import UsageError
+from forgather_spool.errors import BadDocument, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ def _by(name: str) -> Callable[[str], object]:
 _SIZE = f"e.g. {quantities.SIZE_FORMS}"
 _DURATION = f"e.g. {quantities.DURATION_FORMS}"
 
+
+def _array(text: str) -> object:
+    try:
+        indexes, limit = array.with_limit(text)
+    except BadDocument as error:
+        raise UsageError(error.problem, hint=error.hint) from None
+    return {"indexes": indexes} if limit is None else {"indexes": indexes, "limit": limit}
+
+
 OPTIONS = (
     Option("name", "NAME", "For people; need not be unique.", field="name"),
     Option("priority", "N", "Higher starts first. [default: 0]", field="priority", parse=quantities.whole_number),
@@ -104,6 +114,9 @@ OPTIONS = (
     Option("env", "K=V|NAME", "Set a variable, or copy NAME from here; may be repeated.", repeats=True),
     Option("env-file", "FILE", "Lines of K=V or NAME; --env wins.", repeats=True),
     Option("script", "FILE|-", "Submit a script, which begins with #!; - is stdin. CMD and ARGs are its arguments."),
+    Option("batch", "FILE|-", "Submit a file of specs, one JSON object a line, all or none; - is stdin."),
+    Option("array", "0-99%4", "Many members of one spec, here 100 of which 4 run at once.", field="array",
+           parse=_array),
     Option("tty", "", "Give the job a terminal instead of a pipe.", field="tty"),
     Option("json", "", "Print the job as JSON, with its job_id."),
     Option("dry-run", "", "Print the spec as JSON and submit nothing."),

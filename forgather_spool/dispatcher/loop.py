@@ -24,7 +24,7 @@ from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host
 from forgather_spool.runner.client import Nursery
-from forgather_spool.spool import admit
+from forgather_spool.spool import admit, batch
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import CREATED, GONE, Watch
@@ -33,6 +33,7 @@ BELT_S = 60.0  # look at everything this often, whatever was or was not heard
 CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
 RETRY_S = 1.0  # until a launch that failed is tried again; doubles up to RETRY_MAX_S
 RETRY_MAX_S = 60.0
+SPREAD_PER_PASS = 10_000  # files of batches moved before others have their turn; a tenth of a second
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
 
 
@@ -63,7 +64,7 @@ class Dispatcher:
         """The first look: everything on disk, and what an earlier dispatcher left."""
         paths = self.spool.paths
         self.spool.open_host(self.host_name)
-        for folder in (paths.incoming, paths.queue, paths.running_on(self.host_name), paths.server):
+        for folder in (paths.incoming, paths.batches, paths.queue, paths.running_on(self.host_name), paths.server):
             self._watch.add(folder, CREATED | GONE)
         swept = admit.sweep_tmp(self.spool)
         if swept:
@@ -80,6 +81,7 @@ class Dispatcher:
         self.waitlist.load()
         self._look_again_at = time.monotonic() + BELT_S
         self._trouble = ""
+        self._despite_trouble(self._promote)
         self._despite_trouble(self.settler.settle_cancelled)
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
@@ -159,6 +161,13 @@ class Dispatcher:
 
     def _admit(self) -> None:
         self._despite_trouble(self._admit_all)
+        self._despite_trouble(self._spread)
+
+    def _spread(self) -> None:
+        batch.spread(self.spool, SPREAD_PER_PASS)
+
+    def _promote(self) -> None:
+        batch.promote_decided(self.spool)
 
     def _admit_all(self) -> None:
         for name, job_id in admit.admit(self.spool):

@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterator
 
 from forgather_spool import schema
-from forgather_spool.document import parse
+from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
-from forgather_spool.spool import files
+from forgather_spool.spool import batch, files
 from forgather_spool.spool.paths import new_job_id, parse_entry
 from forgather_spool.spool.queue import Spool
 
@@ -58,8 +58,8 @@ def admit(spool: Spool) -> Iterator[tuple[str, str]]:
 
 
 def pending(spool: Spool) -> bool:
-    """Whether incoming/ holds a file that is, or will be, decided on."""
-    return any(not name.startswith(".") for name in files.names(spool.paths.incoming))
+    """Whether incoming/ holds a file that is, or will be, decided on, or batches/ a job on its way."""
+    return any(not name.startswith(".") for name in files.names(spool.paths.incoming)) or batch.pending(spool)
 
 
 def _admit_or_reject(spool: Spool, path: str, age_s: float) -> str | None:
@@ -76,13 +76,27 @@ def _admit_or_reject(spool: Spool, path: str, age_s: float) -> str | None:
 def _admit_one(spool: Spool, path: str) -> str:
     if not path.endswith(".json"):
         raise BadDocument("$", "the file's name does not end in .json")
-    spec = schema.check(parse(files.read_bytes(path)), schema.SPEC, unknown="refuse")
+    data = files.read_bytes(path)
+    spec = schema.check(parse(data), schema.SPEC, unknown="refuse")
+    if spec["array"] is not None:
+        return _admit_array(spool, path, spec, data)
     priority = spec["priority"]
     assert isinstance(priority, int)
     job_id = new_job_id()
     files.make_private(path)
-    files.move(path, spool.paths.queued(job_id, priority))
+    files.move(path, spool.paths.waiting_at(job_id, priority, held=bool(spec["hold"])))
     return job_id
+
+
+def _admit_array(spool: Spool, path: str, spec: Document, data: bytes) -> str:
+    members = batch.Batch(spool)
+    try:
+        family = members.add(spec, data)
+        members.commit_dropped(path)
+    except (BadDocument, FileNotFoundError, StorageFailed):
+        members.abandon()
+        raise
+    return family
 
 
 def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
@@ -124,7 +138,7 @@ def sweep_tmp(spool: Spool) -> int:
         path = f"{spool.paths.tmp}/{name}"
         if _writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
             if os.path.isdir(path) and not os.path.islink(path):
-                files.discard_folder(path)
+                batch.remove_folder(path)
             else:
                 files.discard(path)
             swept += 1

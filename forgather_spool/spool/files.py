@@ -119,6 +119,62 @@ def _link(staged: str, path: str) -> None:
             raise
 
 
+def write_new(path: str, data: bytes) -> None:
+    """Create `path`, not durable: for one of many, which `sync_file_system` makes durable together.
+
+    Raises:
+        FileExistsError: something lies there.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.fchmod(fd, FILE_MODE)
+            written = os.write(fd, data)
+            while written < len(data):
+                written += os.write(fd, data[written:])
+        finally:
+            os.close(fd)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise failed("write", path, error) from None
+
+
+def link_new(source: str, path: str) -> bool:
+    """One more name for `source`, not durable. False: this file cannot have more names, or no file here can."""
+    try:
+        os.link(source, path)
+    except OSError as error:
+        if error.errno in _NO_MORE_NAMES:
+            return False
+        raise failed("create", path, error) from None
+    return True
+
+
+_NO_MORE_NAMES = {errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS}  # a full inode; a file system without links
+
+
+def sync_file_system(path: str) -> None:
+    """Make all that was written to the file system of the directory `path` durable: group commit.
+
+    One call for ten thousand files, and for whatever else is being written
+    there. A libc without syncfs(2) syncs every file system. Before Linux 5.8
+    neither tells of a write that failed.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not hasattr(libc, "syncfs"):
+            os.sync()
+        elif libc.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise failed("sync", path, OSError(number, os.strerror(number)))
+    finally:
+        os.close(fd)
+
+
 def replace(path: str, document: Document, tmp: str) -> None:
     """Put `document` at `path`, whatever stood there; readers see the old one or the new one."""
     replace_bytes(path, dump(document), tmp)
@@ -160,6 +216,32 @@ def move(source: str, target: str) -> None:
         raise
     except OSError as error:
         raise failed("move", source, error) from None
+
+
+def move_all(source: str, target: str, found: list[str]) -> int:
+    """Rename each of these names from one directory to another; how many were still there. Durable on return.
+
+    Raises:
+        StorageFailed: one could not be moved now; those before it were.
+    """
+    moved = 0
+    try:
+        for name in found:
+            try:
+                os.rename(f"{source}/{name}", f"{target}/{name}")
+                moved += 1
+            except FileNotFoundError:
+                continue  # somebody else moved it; a missing target is found out below
+        sync_directory(target)
+    except OSError as error:
+        raise failed("move files to", target, error) from None
+    try:
+        sync_directory(source)
+    except FileNotFoundError:
+        pass  # somebody else has moved the last of them, and removed the directory
+    except OSError as error:
+        raise failed("move files from", source, error) from None
+    return moved
 
 
 def discard(path: str) -> None:
@@ -225,6 +307,17 @@ def discard_folder(path: str) -> None:
         pass  # swept later
 
 
+def remove_directory(path: str) -> bool:
+    """Remove an empty directory. False: it holds something, or is gone."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise failed("remove", path, error) from None
+    return True
+
+
 def make_private(path: str) -> None:
     """0600 and durable: for a file that another program wrote and that becomes ours by a rename."""
     try:
@@ -249,6 +342,14 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_names(path: str) -> None:
+    """As `sync_directory`, in our words: raises StorageFailed."""
+    try:
+        sync_directory(path)
+    except OSError as error:
+        raise failed("sync", path, error) from None
 
 
 def sync(fd: int) -> None:

@@ -1,11 +1,12 @@
 """Where everything lies. The only module that spells a path or a file name of the spool.
 
-    spool/incoming/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
+    spool/incoming/  batches/<id>/  held/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
     jobs/<job_id>/   jobs/<job_id>/attempt-<n>/   server/  hosts/
 
 A spec's name carries its id and, until it is done, its priority:
 ``<job_id>.p<N>.json``. The priority stays in the name while the job runs, so
-that a job put back after a crash keeps the place it had.
+that a job put back after a crash keeps the place it had. The members of an
+array are jobs called ``<family>[<index>]``, where the family is an id as well.
 
 What happened to a job lies in one folder an attempt: the first one's is the
 job's own folder, the others stand in it.
@@ -25,6 +26,7 @@ FIRST_ATTEMPT = 1
 ATTEMPT_PREFIX = "attempt-"
 MAX_ATTEMPT_DIGITS = 6
 AGAIN = "again.json"
+MAX_INDEX_DIGITS = 7
 CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
 
 
@@ -53,14 +55,33 @@ def new_job_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Milliseconds as we write them, or the predecessor's ten-digit seconds."""
+    """Milliseconds as we write them, or the predecessor's ten-digit seconds; with an index, a member of an array."""
     parts = text.split("_")
     if len(parts) != 3 or parts[0] != "q":
         return False
     _, stamp, tail = parts
+    tail, bracket, index = tail.partition("[")
     if not (10 <= len(stamp) <= 16 and len(tail) == 8):
         return False
+    if bracket and not (index.endswith("]") and _is_index(index[:-1])):
+        return False
     return _all_in(stamp, "0123456789") and _all_in(tail, "0123456789abcdef")
+
+
+def member_id(family: str, index: int) -> str:
+    return f"{family}[{index}]"
+
+
+def family_of(job_id: str) -> str | None:
+    """The id of the array that a job is a member of; None for a job of its own."""
+    family, bracket, _ = job_id.partition("[")
+    return family if bracket else None
+
+
+def index_of(job_id: str) -> int | None:
+    """Its index in its array; None for a job of its own."""
+    _, bracket, index = job_id.partition("[")
+    return int(index[:-1]) if bracket else None
 
 
 def submitted_unix_s(job_id: str) -> float:
@@ -73,8 +94,14 @@ def entry_name(job_id: str, priority: int) -> str:
     return f"{job_id}.p{priority}.json"
 
 
+def start_order(entry: tuple[int, str]) -> tuple[int, str, int, str]:
+    """What to sort entries by: members of an array start by their number, so ``[9]`` comes before ``[10]``."""
+    minus_priority, job_id = entry
+    return minus_priority, job_id.partition("[")[0], len(job_id), job_id
+
+
 def parse_entry(name: str) -> tuple[int, str] | None:
-    """``(-priority, job_id)`` of a spec's name: sorted, these are in start order. None: no name of ours."""
+    """``(-priority, job_id)`` of a spec's name; `start_order` sorts these. None: no name of ours."""
     stem, dot, ending = name.rpartition(".")
     job_id, p, digits = stem.partition(".p")
     if ending != "json" or not dot or not p or not is_job_id(job_id):
@@ -91,7 +118,8 @@ def parse_entries(names: list[str]) -> list[tuple[int, str]]:
     """`parse_entry` of each name that is one of ours, in no order: three times as fast, for a hundred thousand."""
     import re  # 5 ms: whoever lists a queue has it anyway, a submit does not list
 
-    pattern = re.compile(rf"(q_[0-9]{{10,16}}_[0-9a-f]{{8}})\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json")
+    job_id = rf"(q_[0-9]{{10,16}}_[0-9a-f]{{8}}(?:\[(?:0|[1-9][0-9]{{0,{MAX_INDEX_DIGITS - 1}}})\])?)"
+    pattern = re.compile(rf"{job_id}\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json")
     return [(-int(found[2]), found[1]) for name in names if (found := pattern.fullmatch(name))]
 
 
@@ -104,6 +132,11 @@ def parse_attempt(name: str) -> int | None:
     return number if number > FIRST_ATTEMPT and str(number) == digits else None
 
 
+def _is_index(text: str) -> bool:
+    """A number spelled as we do: without zeros before it, so that one member has one name."""
+    return 0 < len(text) <= MAX_INDEX_DIGITS and _all_in(text, "0123456789") and (text == "0" or text[0] != "0")
+
+
 def _all_in(text: str, alphabet: str) -> bool:
     return not text.strip(alphabet)
 
@@ -111,12 +144,17 @@ def _all_in(text: str, alphabet: str) -> bool:
 class Paths:
     """Every path under one home, as strings."""
 
-    __slots__ = ("done", "home", "hosts", "incoming", "jobs", "queue", "rejected", "running", "server", "spool", "tmp")
+    __slots__ = (
+        "batches", "done", "held", "home", "hosts", "incoming", "jobs", "queue", "rejected", "running", "server",
+        "spool", "tmp",
+    )  # fmt: skip
 
     def __init__(self, home: str) -> None:
         self.home = home
         self.spool = f"{home}/spool"
         self.incoming = f"{home}/spool/incoming"
+        self.batches = f"{home}/spool/batches"
+        self.held = f"{home}/spool/held"
         self.queue = f"{home}/spool/queue"
         self.running = f"{home}/spool/running"
         self.done = f"{home}/spool/done"
@@ -127,14 +165,22 @@ class Paths:
         self.hosts = f"{home}/hosts"
 
     def skeleton(self) -> tuple[str, ...]:
-        """The directories that must stand before anything is written, parents first."""
+        """The directories that must stand before anything is written, parents first; the newest of them last."""
         return (
             self.home, self.spool, self.incoming, self.queue, self.running, f"{self.running}/{CANCEL}",
-            self.done, self.rejected, self.tmp, self.jobs, self.server, self.hosts,
+            self.done, self.rejected, self.tmp, self.jobs, self.server, self.hosts, self.held, self.batches,
         )  # fmt: skip
 
     def queued(self, job_id: str, priority: int) -> str:
         return f"{self.queue}/{entry_name(job_id, priority)}"
+
+    def waiting_at(self, job_id: str, priority: int, *, held: bool) -> str:
+        """Where a new job's spec goes: held/ while it is on hold."""
+        return f"{self.held if held else self.queue}/{entry_name(job_id, priority)}"
+
+    def batch(self, batch_id: str) -> str:
+        """Jobs that are acknowledged and on their way into queue/ or, from its folder held/, into held/."""
+        return f"{self.batches}/{batch_id}"
 
     def running_on(self, host: str) -> str:
         return f"{self.running}/{host}"

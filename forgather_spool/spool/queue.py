@@ -13,7 +13,7 @@ or one create-once. So there is nothing to lock and nothing to tear.
     running/@cancel/   -       -       ?      ending     whoever sees it (result `cancelled`, spec to done/)
     done/<day>/        ?       ?       +      done       nobody
 
-Entries are ``(-priority, job_id)``: sorted, they are in start order.
+Entries are ``(-priority, job_id)``; `paths.start_order` sorts them.
 Knows nothing of GPUs, systemd or HTTP. Deals in checked documents, not in the
 values of `job.py`: submit and the runner must stay light.
 """
@@ -27,7 +27,7 @@ from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe, UnreadableFile
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import CANCEL, Paths, default_home, new_job_id, parse_entries
+from forgather_spool.spool.paths import CANCEL, Paths, default_home, new_job_id, parse_entries, start_order
 
 Entry = tuple[int, str]
 
@@ -54,7 +54,7 @@ class Spool:
             SpoolUnsafe: others may write to it, or it belongs to somebody else.
             StorageFailed: it cannot be made.
         """
-        if not os.path.isdir(self.paths.hosts):  # the last one made
+        if not os.path.isdir(self.paths.skeleton()[-1]):
             _make_parents(os.path.dirname(self.paths.home))
             for path in self.paths.skeleton():
                 files.make_directory(path)
@@ -92,14 +92,14 @@ class Spool:
 
     def waiting(self) -> list[Entry]:
         """Entries in start order, from names alone: 100,000 take a twentieth of a second."""
-        return sorted(parse_entries(files.names(self.paths.queue)))
+        return sorted(parse_entries(files.names(self.paths.queue)), key=start_order)
 
     def count_waiting(self) -> int:
         return len(parse_entries(files.names(self.paths.queue)))
 
     def taken(self, host: str) -> list[Entry]:
         """Entries in running/<host>/, `CANCEL` for those being cancelled."""
-        return sorted(parse_entries(files.names(self.paths.running_on(host))))
+        return sorted(parse_entries(files.names(self.paths.running_on(host))), key=start_order)
 
     def hosts_with_jobs(self) -> list[str]:
         return sorted(name for name in files.names(self.paths.running) if name != CANCEL)

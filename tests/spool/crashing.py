@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from forgather_spool.spool import files
 
-CHANGES = {"open", "write", "fsync", "link", "rename", "unlink", "mkdir", "chmod", "fchmod"}
+CHANGES = {"open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod"}
 
 
 class Died(BaseException):

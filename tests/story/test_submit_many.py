@@ -1,0 +1,126 @@
+"""`forgather submit --batch` and `--array` as a user runs them: all the lines or none, and which line is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.queue import Spool
+from tests.story.test_submit import Run, forgather, home, queued
+
+__all__ = ["forgather", "home"]  # the fixtures
+
+
+def lines(*documents: object) -> str:
+    return "".join(json.dumps(document) + "\n" for document in documents)
+
+
+def test_each_line_of_a_batch_is_a_job_in_the_order_of_the_lines(forgather: Run, home: Path):
+    text = lines({"argv": ["echo", "1"]}, {"argv": ["echo", "2"], "name": "second"}) + "\n"
+
+    answer = forgather("submit", "--batch", "-", stdin=text)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith("queued: 2 jobs (q_")
+    assert [spec["argv"] for spec in queued(home)] == [["echo", "1"], ["echo", "2"]]
+
+
+def test_what_a_line_leaves_out_comes_from_the_command_line(forgather: Run, home: Path, tmp_path: Path):
+    text = lines({"argv": ["a"]}, {"argv": ["b"], "priority": 1, "cwd": "/", "env": {"SEED": "2"}})
+
+    forgather(
+        "submit", "--name", "sweep", "--priority=5", "--env", "SEED=1", "--env", "X=y", "--batch", "-", stdin=text
+    )
+
+    first, second = queued(home)
+    assert (first["argv"], first["name"], first["priority"], first["cwd"]) == (
+        ["a"],
+        "sweep",
+        5,
+        str(tmp_path / "work"),
+    )
+    assert (second["argv"], second["name"], second["priority"], second["cwd"]) == (["b"], "sweep", 1, "/")
+    assert (first["env"]["SEED"], second["env"]["SEED"], second["env"]["X"]) == ("1", "2", "y")
+    assert first["env"]["PATH"] == second["env"]["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ('{"argv": ["x"], "gpus": "two"}', "$.gpus: expected integer, got string"),
+        ('{"argv": ["x"], "gpu": 2}', "$.gpu: no such field"),
+        ('{"argv": ["x"]', "$: not JSON"),
+        ('{"argv": ["x"], "array": {"indexes": "3-1"}}', "$.array.indexes: '3-1' ends before it begins"),
+        ('{"argv": ["x"], "array": {"indexes": "0-3", "limit": 0}}', "$.array.limit: 0 is less than 1"),
+        ("[1]", "$: expected an object, got array"),
+    ],
+)
+def test_one_bad_line_refuses_the_whole_batch_and_is_named(forgather: Run, home: Path, tmp_path: Path, line, where):
+    file = tmp_path / "jobs.jsonl"
+    file.write_text(lines({"argv": ["good"]}) + line + "\n")
+
+    answer = forgather("submit", "--batch", str(file))
+
+    assert (answer.returncode, answer.stdout) == (65, "")
+    first, hint = answer.stderr.splitlines()
+    assert first.startswith(f"error: line 2 of {file}: {where}")
+    assert hint == f"  fix: see it: sed -n 2p {file}; go on without it: sed 2d {file} | forgather submit --batch -"
+    assert queued(home) == []
+    assert list((home / "spool" / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--batch", "-"], "stdin: no job in it"),
+        (["--batch", "-", "--", "echo"], "--batch goes with no command"),
+        (["--batch", "-", "--script", "x"], "--batch goes with no --script"),
+        (["--batch", "-", "--array", "0-3"], "--batch goes with no --array"),
+        (["--array", "3-1", "--", "echo"], "--array: '3-1' ends before it begins"),
+        (["--array", "0-3%x", "--", "echo"], "--array: 'x' after % is no number of members"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(forgather: Run, home: Path, words, says):
+    answer = forgather("submit", *words, stdin="\n")
+
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert queued(home) == []
+
+
+def test_a_file_that_is_not_there_is_one_line(forgather: Run):
+    answer = forgather("submit", "--batch", "nowhere.jsonl")
+
+    assert answer.returncode == 65
+    assert answer.stderr == "error: nowhere.jsonl: No such file or directory; no job was submitted\n"
+
+
+def test_the_ids_are_there_for_scripts(forgather: Run, home: Path):
+    text = lines({"argv": ["a"]}, {"argv": ["b"], "array": {"indexes": "0-4"}})
+
+    document = json.loads(forgather("submit", "--batch", "-", "--json", stdin=text).stdout)
+    quiet = forgather("submit", "--batch", "-", "--quiet", stdin=text).stdout.split()
+
+    assert document["jobs"] == 6
+    assert len(document["job_ids"]) == len(quiet) == 2
+    assert all(map(is_job_id, quiet))
+    assert len(queued(home)) == 12
+
+
+def test_a_dry_run_checks_and_submits_nothing(forgather: Run, home: Path):
+    answer = forgather("submit", "--batch", "-", "--priority", "3", "--dry-run", stdin=lines({"argv": ["a"]}))
+
+    assert json.loads(answer.stdout)["priority"] == 3
+    assert not home.exists()
+
+
+def test_an_array_is_its_members(forgather: Run, home: Path):
+    answer = forgather("submit", "--array", "0-99%4", "--priority", "2", "--", "echo")
+
+    family = answer.stdout.split()[1].removesuffix("[*]")
+    assert answer.stdout == f"queued: {family}[*] (100 jobs, priority=2, gpus=0)\n"
+    assert Spool(str(home)).waiting() == [(-2, f"{family}[{i}]") for i in range(100)]
+    assert queued(home)[99]["array"] == {"indexes": "0-99", "limit": 4}
