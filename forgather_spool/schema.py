@@ -71,8 +71,8 @@ SPEC: dict[str, Field] = {
     ),
     "unique": Field("string", None, maximum=200, help="refused at submit while another with this key waits or runs"),
     "snapshot": Field("object", None, help="the commit and the changes it runs from; see `submit --snapshot`"),
-    "notify": Field("strings", [], help="who is told of its end: command:..., mail:..., http(s)://..., desktop"),
-    "notify_on": Field("string", "end", choices=("end", "failure"), help="when"),
+    "notify": Field("strings", [], help="who is told of its end: command:..., mail:..., http(s)://..., desktop; none"),
+    "notify_on": Field("string", "end", choices=("end", "failure"), help="failure: not of exit code 0 or a cancel"),
     "output_limit_bytes": Field(
         "integer", None, minimum=4096, maximum=MAX_SAFE_INTEGER, help="output.log keeps head and tail within this"
     ),
@@ -150,6 +150,14 @@ STOP_REQUEST: dict[str, Field] = {
     "requested_at": Field("string", help=_AT_HELP),
 }
 
+NOTIFIED: dict[str, Field] = {
+    "version": _VERSION,
+    "target": Field("string", help="as in `notify`, without what may be secret in it"),
+    "problem": Field("string", None, help="why it was not told; null: it was"),
+    "tries": Field("integer", 1, minimum=0),
+    "ended_at": Field("string", help="when that was known; RFC 3339, UTC"),
+}
+
 GPU_POLICY_CARD: dict[str, Field] = {
     "disabled": Field("boolean", False),
     "min_priority": Field("integer", 0, minimum=-PRIORITY_LIMIT, maximum=PRIORITY_LIMIT),
@@ -165,6 +173,8 @@ DISPATCH: dict[str, Field] = {
     "paused": Field("boolean", False),
     "paused_at": Field("string", None, help=_AT_HELP),
     "no_gpu_limit": Field("integer", None, minimum=1, maximum=100_000, help="jobs without a card that run at once"),
+    "notify": Field("strings", [], help="who is told of the end of jobs that name nobody themselves"),
+    "notify_on": Field("string", "end", choices=("end", "failure"), help="when these are told"),
 }
 
 HOST: dict[str, Field] = {
@@ -184,6 +194,7 @@ DOCUMENTS = {
     "result": RESULT,
     "again": AGAIN,
     "stop": STOP_REQUEST,
+    "notified": NOTIFIED,
     "gpu_policy": GPU_POLICY,
     "dispatch": DISPATCH,
     "host": HOST,

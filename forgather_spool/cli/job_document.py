@@ -13,6 +13,7 @@ no such fact:
     cpu_s, peak_memory_bytes, output_bytes, steps [{at, did}]
     output_path
     attempts [{attempt, host, scope, outcome, started_at, ended_at, output_path}]   all of them, first to last
+    notified [{target, problem, tries, ended_at}]   who was told of its end; problem: why that failed
     training                                    its trainer's status.json: global_step, max_steps, epoch, metrics ...
 """
 
@@ -27,6 +28,7 @@ from forgather_spool.job import JobSpec, exit_status_of, format_at, outcome_as_d
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
 from forgather_spool.spool.mailbox import Mailbox
+from forgather_spool.spool.notices import told
 from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id, submitted_unix_s
 from forgather_spool.spool.queue import Spool
 
@@ -63,6 +65,7 @@ def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) ->
         "steps": (result.document.get("steps") if result else None) or [],
         "output_path": paths.output(job.job_id, job.attempt) if is_job_id(job.job_id) else None,
         "attempts": _attempts(spool, job),
+        "notified": _notified(paths, job),
         "training": training_status(paths, job.job_id),
     }
 
@@ -89,6 +92,12 @@ def _attempt(seen: AttemptSeen, started_at: datetime | None) -> Document:
         "ended_at": _at(result.ended_at if result else None),
         "output_path": seen.output_path,
     }
+
+
+def _notified(paths: Paths, job: Job) -> list[Document]:
+    if job.result is None or not is_job_id(job.job_id):
+        return []
+    return [{key: one[key] for key in ("target", "problem", "tries", "ended_at")} for one in told(paths, job.job_id)]
 
 
 def training_status(paths: Paths, job_id: str) -> Document | None:

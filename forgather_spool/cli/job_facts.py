@@ -12,6 +12,7 @@ from forgather_spool.job import describe, parse_at
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
+from forgather_spool.spool.notices import told
 from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
 from forgather_spool.spool.queue import Spool
 
@@ -95,6 +96,15 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
         ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
         ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
         *[("step", step) for step in steps(job)],
+        *_told(paths, job),
+    ]
+
+
+def _told(paths: Paths, job: Job) -> list[tuple[str, object]]:
+    """Who was told of its end, and who was not and why."""
+    return [
+        ("told", one["target"]) if one["problem"] is None else ("not told", f"{one['target']}: {one['problem']}")
+        for one in told(paths, job.job_id)
     ]
 
 
@@ -166,6 +176,7 @@ def raw_files(paths: Paths, job: Job) -> list[tuple[str, bytes]]:
     """Each file of the job with what it holds, damaged or not."""
     numbers = attempts.numbers(paths, job.job_id) if is_job_id(job.job_id) else []
     candidates = [job.place.path, *(path for number in numbers for path in _files_of(paths, job.job_id, number))]
+    candidates += [paths.told(job.job_id, number) for number in range(len(told(paths, job.job_id)))]
     found = []
     for path in candidates:
         try:

@@ -16,3 +16,11 @@ def nudge(spool: Spool) -> None:
         wake(spool.paths)
     except ForgatherError as error:
         click.echo(f"warning: no dispatcher could be woken: {error}", err=True)
+
+
+def nudge_to_tell(spool: Spool) -> None:
+    """After a cancel: wake the dispatcher if somebody wants to be told of an end, and only then."""
+    from forgather_spool.spool import files
+
+    if files.names(spool.paths.notices):
+        nudge(spool)

@@ -113,7 +113,7 @@ def retry_on(text: str) -> list[str]:
 
 def notify(text: str) -> list[str]:
     """One who is told, as given. Raises UsageError: nobody can be told that way."""
-    kind, colon, rest = text.partition(":")
-    if text != "desktop" and not (colon and rest.strip("/ ") and kind in ("command", "mail", "http", "https")):
-        raise UsageError(f"{text!r} is nobody to tell", hint="command:PROGRAM, mail:ADDRESS, https://..., or desktop")
+    from forgather_spool.notify.target import parse
+
+    parse(text)
     return [text]

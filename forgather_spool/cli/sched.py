@@ -21,7 +21,7 @@ from .identity import who
 from .job_document import as_json, job_document
 from .job_words import job_words
 from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
-from .nudge import nudge
+from .nudge import nudge, nudge_to_tell
 from .show import shown
 
 ROWS_PER_SECTION = 20
@@ -133,6 +133,27 @@ def limit(number: str) -> None:
 
 
 @sched.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--on", "when", type=click.Choice(["end", "failure"]), help="Of every end, or not of exit code 0.")
+@click.option("--clear", is_flag=True, help="Nobody, from now on.")
+@click.option("--json", "json_", is_flag=True, help="What is set, as one JSON object.")
+def notify(targets: tuple[str, ...], when: str | None, clear: bool, json_: bool) -> None:
+    """Who is told when a job ends that names nobody itself (submit --notify). Without TARGET: show it.
+
+    A TARGET is command:LINE (the job's JSON is its stdin), mail:ADDRESS,
+    http://... or https://... (the JSON is POSTed there), or desktop. What is
+    set here holds for every job that ends from now on.
+    """
+    from .notify_defaults import as_lines, change
+
+    if clear and targets:
+        raise click.UsageError("--clear goes with no TARGET")
+    spool = Spool().create()
+    found = change(spool, [] if clear else list(targets) or None, when)
+    click.echo(as_json(found) if json_ else "\n".join(as_lines(found)))
+
+
+@sched.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
 @click.option("--all-queued", is_flag=True, help="Every job that waits; running ones go on.")
 def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
@@ -148,8 +169,11 @@ def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
     spool = Spool().create()
     if all_queued:
         click.echo(f"cancelled {cancel_all_queued(spool, who())}")
+        nudge_to_tell(spool)
     elif cancel_each(spool, jobs, who()):
         nudge(spool)
+    else:
+        nudge_to_tell(spool)
 
 
 @sched.command()

@@ -17,7 +17,7 @@ from forgather_spool.spool.look import Job, find, look
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 
-from .nudge import nudge
+from .nudge import nudge, nudge_to_tell
 
 RUNNER_REACTS_S = 3.0  # to a forced kill; after this its scope gets the signal from here
 SCOPE_EMPTIES_S = 30.0  # after KILL to all; longer only for a process stuck in the kernel
@@ -68,6 +68,8 @@ def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
     click.echo(f"{job_id}: {_SAID[came_of_it]}")
     if came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE):
         nudge(spool)
+    else:
+        nudge_to_tell(spool)
     if not wait:
         return None
     with Follower(spool, job_id) as follower:

@@ -144,12 +144,17 @@ class _Life:
         # one that is stopping once it has stopped.
         self.manager.stopping()
         self.unlock()
-        if _is_sure(dispatcher, lambda: not self.spool.waiting() and not admit.pending(self.spool)):
+        if _is_sure(dispatcher, lambda: self._nothing_came(dispatcher)):
             _say("nothing left to do")
             return True
         if self.manager.is_listening:
             return self._start_successor()
         return not self.lock()  # somebody else is awake now, or we go on
+
+    def _nothing_came(self, dispatcher: Dispatcher) -> bool:
+        """What a submit or a cancel left while we still held the lock."""
+        dispatcher.telling.look()
+        return not self.spool.waiting() and not admit.pending(self.spool) and dispatcher.telling.is_idle
 
     def _start_successor(self) -> bool:
         """A job came while we were leaving, and systemd lets no unit stay that has said it stops."""

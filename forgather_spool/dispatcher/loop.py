@@ -17,6 +17,7 @@ from forgather_spool import policy
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
 from forgather_spool.dispatcher.running import Running, attempt_of_scope
 from forgather_spool.dispatcher.settle import Settler
+from forgather_spool.dispatcher.telling import Telling
 from forgather_spool.dispatcher.view import cards_of, claim_of_attempt, view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
@@ -24,7 +25,7 @@ from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host
 from forgather_spool.runner.client import Nursery
-from forgather_spool.spool import admit, batch
+from forgather_spool.spool import admit, batch, files
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import CREATED, GONE, Watch
@@ -48,6 +49,7 @@ class Dispatcher:
         self.nursery = Nursery(spool.paths.home)
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
+        self.telling = Telling(spool, host_name, say)
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
         self.waitlist = Waitlist(spool, self._reject_queued, self._try_reading_later)
         self.gpus: tuple[Gpu, ...] = ()
@@ -64,7 +66,9 @@ class Dispatcher:
         """The first look: everything on disk, and what an earlier dispatcher left."""
         paths = self.spool.paths
         self.spool.open_host(self.host_name)
-        for folder in (paths.incoming, paths.batches, paths.queue, paths.running_on(self.host_name), paths.server):
+        files.make_directory(paths.notices)
+        here = paths.running_on(self.host_name)
+        for folder in (paths.incoming, paths.batches, paths.queue, here, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
         swept = admit.sweep_tmp(self.spool)
         if swept:
@@ -85,6 +89,7 @@ class Dispatcher:
         self._despite_trouble(self.settler.settle_cancelled)
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
+        self._despite_trouble(self.telling.look)
 
     def look_again(self) -> None:
         """Forget what was heard and look at the directories in the next pass: the last one was broken off."""
@@ -102,18 +107,25 @@ class Dispatcher:
         self.running.release()
         self._decide()
         self._take_events()
+        self._despite_trouble(self.telling.step)
 
     @property
     def is_idle(self) -> bool:
         """Nothing waits, runs, or holds a card."""
         busy = len(self.waitlist) or len(self.running) or len(self.launcher) or self._trouble
-        return not (busy or admit.pending(self.spool))
+        return not (busy or admit.pending(self.spool)) and self.telling.is_idle
 
     def wait(self, limit_s: float, more_fds: tuple[int, ...] = ()) -> None:
         """Until something may have changed, at most `limit_s`."""
         poll = select.poll()
         host_fd = self.host.fileno()
-        fds = [self._watch.fileno(), *self.running.pidfds, *more_fds, *([] if host_fd is None else [host_fd])]
+        fds = [
+            self._watch.fileno(),
+            *self.running.pidfds,
+            *self.telling.pidfds,
+            *more_fds,
+            *([] if host_fd is None else [host_fd]),
+        ]
         for fd in fds:
             poll.register(fd, select.POLLIN)
         poll.poll(max(0.0, min(limit_s, self._patience_s())) * 1000)
@@ -121,6 +133,7 @@ class Dispatcher:
     def close(self) -> None:
         """Let go. Launches on their way stop by themselves: their children see our end close."""
         self.running.close()
+        self.telling.close()
         self.nursery.close()
         self.host.close()
         self._watch.close()
@@ -135,6 +148,9 @@ class Dispatcher:
             elif path == self.spool.paths.running_on(self.host_name):
                 if mask & GONE:
                     self._let_go(parse_entry(name))
+            elif path == self.spool.paths.notices:
+                if mask & CREATED:
+                    self._despite_trouble(self.telling.look)
             elif path == self.spool.paths.queue and not name.startswith("."):
                 if mask & GONE:
                     self.waitlist.remove(parse_entry(name))
@@ -273,7 +289,7 @@ class Dispatcher:
         """How long nothing may happen that we are not told of."""
         if self.waitlist.has_unread:
             return 0.0
-        patience_s = self._look_again_at - time.monotonic()
+        patience_s = min(self._look_again_at - time.monotonic(), self.telling.patience_s)
         if self.running.lingering or self.running.ended() or admit.pending(self.spool):
             patience_s = min(patience_s, SETTLE_POLL_S)
         if self._not_before and len(self.waitlist):

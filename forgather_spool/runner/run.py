@@ -27,6 +27,7 @@ from forgather_spool.runner.result import describe, leave_result, outcome_of
 from forgather_spool.runner.spawn import Spawned, spawn
 from forgather_spool.runner.supervise import Supervision
 from forgather_spool.spool import files
+from forgather_spool.spool import notices as notices  # the last step needs it: once in the nursery, not once a job
 from forgather_spool.spool.queue import Spool, utc_now
 
 TYPE_CHECKING = False

@@ -244,6 +244,17 @@ def move_all(source: str, target: str, found: list[str]) -> int:
     return moved
 
 
+def mark(path: str) -> None:
+    """An empty file at `path`, durable on return: its name is all it says. Standing already is fine."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE))
+        sync_directory(os.path.dirname(path))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise failed("create", path, error) from None
+
+
 def discard(path: str) -> None:
     """Remove a file that may be gone already. Not durable: for what may come back without harm."""
     try:

@@ -1,6 +1,7 @@
 """Where everything lies. The only module that spells a path or a file name of the spool.
 
     spool/incoming/  batches/<id>/  held/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
+    spool/notices/<job_id>.<host>
     jobs/<job_id>/   jobs/<job_id>/attempt-<n>/   server/  hosts/
 
 A spec's name carries its id and, until it is done, its priority:
@@ -145,8 +146,8 @@ class Paths:
     """Every path under one home, as strings."""
 
     __slots__ = (
-        "batches", "done", "held", "home", "hosts", "incoming", "jobs", "queue", "rejected", "running", "server",
-        "spool", "tmp",
+        "batches", "done", "held", "home", "hosts", "incoming", "jobs", "notices", "queue", "rejected", "running",
+        "server", "spool", "tmp",
     )  # fmt: skip
 
     def __init__(self, home: str) -> None:
@@ -160,6 +161,7 @@ class Paths:
         self.done = f"{home}/spool/done"
         self.rejected = f"{home}/spool/rejected"
         self.tmp = f"{home}/spool/tmp"
+        self.notices = f"{home}/spool/notices"
         self.jobs = f"{home}/jobs"
         self.server = f"{home}/server"
         self.hosts = f"{home}/hosts"
@@ -201,6 +203,14 @@ class Paths:
     def removed(self, job_id: str) -> str:
         """Where the spec goes when the job is removed: it marks a folder whose removal was interrupted."""
         return f"{self.jobs}/{job_id}/removed.json"
+
+    def notice(self, job_id: str, host: str) -> str:
+        """Marks a job whose end is still to be told of; `host` is whose dispatcher sees to it, or `CANCEL`: any."""
+        return f"{self.notices}/{job_id}.{host}"
+
+    def told(self, job_id: str, target: int) -> str:
+        """How telling the `target`-th of those to be told went."""
+        return f"{self.jobs}/{job_id}/notified-{target}.json"
 
     def attempt(self, job_id: str, attempt: int) -> str:
         """The folder of one attempt, with the files below; `spool.attempts` says which is the current one."""
@@ -261,6 +271,10 @@ class Paths:
 
     def host(self, host: str) -> str:
         return f"{self.hosts}/{host}.json"
+
+    def notify_lock(self, host: str) -> str:
+        """Held by the process that tells of ends, and by each of its children while it tells."""
+        return f"{self.hosts}/{host}.notify.lock"
 
     def host_lock(self, host: str) -> str:
         """Held by the host's dispatcher while it lives; a convenience, never what correctness rests on."""

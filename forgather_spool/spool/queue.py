@@ -210,10 +210,14 @@ class Spool:
     def finish(self, entry: Entry, host: str, ended_at: str) -> None:
         """From running/<host>/ to done/<day>/; result.json stands. Done already is fine.
 
-        `ended_at` is the result's, and its day the folder.
+        `ended_at` is the result's, and its day the folder. Whom the job wants
+        told of its end is noted before, so that no crash in between forgets it.
         """
+        from forgather_spool.spool import notices
+
         day = ended_at[:10]
         source = self.paths.taken(host, entry[1], -entry[0])
+        notices.owe(self.paths, source, entry[1], host)
         target = self.paths.ended(day, entry[1])
         try:
             files.move(source, target)

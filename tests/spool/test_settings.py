@@ -32,7 +32,9 @@ def disabling(card: str) -> Callable[[GpuPolicy], GpuPolicy]:
 
 def test_what_nobody_has_set_has_its_default(paths: Paths) -> None:
     """An absent file is no error, and looking does not make one."""
-    assert settings.dispatch(paths) == {"version": 1, "paused": False, "paused_at": None, "no_gpu_limit": None}
+    assert settings.dispatch(paths) == {
+        "version": 1, "paused": False, "paused_at": None, "no_gpu_limit": None, "notify": [], "notify_on": "end",
+    }  # fmt: skip
     assert settings.gpu_policy(paths) == GpuPolicy()
 
     assert os.listdir(paths.server) == []

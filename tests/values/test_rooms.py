@@ -24,6 +24,7 @@ BELOW = {
     "runs": {"spool", "values", "errors"},
     "trainer_control": {"trainers", "spool", "host", "values", "errors"},
     "training": {"trainer", "spool", "host", "values", "errors"},
+    "notify": {"spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
     "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
     "dataset": {"values", "errors"},

@@ -1,0 +1,219 @@
+"""Telling everything that is owed, each target in a process of its own, killed with its children at its deadline.
+
+Holds ``hosts/<host>.notify.lock`` while it lives, and so does each child while
+it tells: a teller that is killed has no successor before its last child is
+done. How it went stands in ``notified-<n>.json``, which the child writes, or
+its parent for one that came to its deadline. What has none stays owed: the
+next teller tells it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from forgather_spool.document import Document
+from forgather_spool.errors import ForgatherError, NoSuchJob, StorageFailed, UnreadableFile, UsageError
+from forgather_spool.notify import message
+from forgather_spool.notify.send import NotTold, Told, send
+from forgather_spool.notify.target import parse
+from forgather_spool.spool import files, notices, settings
+from forgather_spool.spool.follow import Follower
+from forgather_spool.spool.look import Job, look
+from forgather_spool.spool.notices import Notice
+from forgather_spool.spool.output import Output
+from forgather_spool.spool.queue import Spool, utc_now
+
+LIMIT_S = 60.0  # for one target; FORGATHER_NOTIFY_LIMIT_S
+AT_ONCE = 8
+DONE_PATIENCE_S = 5.0  # for a job whose result stands, until it lies in done/
+
+Describe = Callable[[Job], tuple[Document, str]]  # the job's JSON, and how it ended in one phrase
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """One telling under way."""
+
+    notice: Notice
+    number: int
+    of: int  # how many targets the job has
+    shown: str
+    pidfd: int
+    pid: int
+    deadline: float
+
+
+class Teller:
+    """Tells what one host owes. `describe` gives a job's JSON."""
+
+    def __init__(self, spool: Spool, host_name: str, describe: Describe, *, limit_s: float = LIMIT_S) -> None:
+        self._spool = spool
+        self._host_name = host_name
+        self._describe = describe
+        self._limit_s = limit_s
+        self._children: list[_Child] = []
+        self._seen: set[Notice] = set()
+
+    def run(self) -> bool:
+        """Tell all there is, also what comes meanwhile. False: another teller is at it, nothing was done."""
+        lock_fd = _lock(self._spool.paths.notify_lock(self._host_name))
+        if lock_fd is None:
+            return False
+        try:
+            while new := [n for n in notices.pending(self._spool.paths, self._host_name) if n not in self._seen]:
+                for notice in new:
+                    self._seen.add(notice)
+                    try:
+                        self._tell_all_of(notice)
+                    except ForgatherError as error:  # the disk is full, the settings are damaged: it stays owed
+                        print(f"{notice[0]}: not told yet: {error}", file=sys.stderr)
+                self._reap(down_to=0)
+        finally:
+            os.close(lock_fd)
+        return True
+
+    def _tell_all_of(self, notice: Notice) -> None:
+        job = self._job(notice)
+        if job is None:
+            notices.settle(self._spool.paths, notice)
+            return
+        dispatch = settings.dispatch(self._spool.paths)
+        targets, _ = notices.whom_to_tell(job.spec.document if job.spec else {}, dispatch)
+        if self._settle(notice, len(targets)):
+            return
+        what = self._what(job)
+        for number, text in enumerate(targets):
+            if not files.exists(self._spool.paths.told(job.job_id, number)):
+                self._reap(down_to=AT_ONCE - 1)
+                child = self._start(job.job_id, number, text, what)
+                self._children.append(_Child(notice, number, len(targets), *child))
+
+    def _settle(self, notice: Notice, of: int) -> bool:
+        """Remove the mark, if all `of` its targets have been told."""
+        told = all(files.exists(self._spool.paths.told(notice[0], number)) for number in range(of))
+        if told:
+            notices.settle(self._spool.paths, notice)
+        return told
+
+    def _job(self, notice: Notice) -> Job | None:
+        """None: it was removed. Raises WaitedLongEnough: it does not come to its end; whoever sees it finishes it."""
+        try:
+            with Follower(self._spool, notice[0]) as follower:
+                follower.wait_until_ended(time.monotonic() + DONE_PATIENCE_S)
+            return look(self._spool, notice[0])
+        except NoSuchJob:
+            return None
+
+    def _what(self, job: Job) -> Told:
+        document, ending = self._describe(job)
+        spec_env = dict(job.spec.env) if job.spec else {}
+        cwd = job.spec.cwd if job.spec else None
+        return Told(
+            json=json.dumps(document).encode() + b"\n",
+            subject=message.subject(document, ending),
+            body=message.body(document, ending, self._last_output(job)),
+            env=message.environment(document, dict(os.environ), spec_env, self._spool.paths.home),
+            cwd=cwd if cwd and os.path.isdir(cwd) else os.path.expanduser("~"),
+        )
+
+    def _last_output(self, job: Job) -> str:
+        output = Output(self._spool.paths.output(job.job_id, job.attempt))
+        try:
+            output.go_to_last_lines(message.LAST_LINES)
+            return output.read().decode("utf-8", "replace")
+        except (UnreadableFile, OSError):
+            return ""
+        finally:
+            output.close()
+
+    def _start(self, job_id: str, number: int, text: str, what: Told) -> tuple[str, int, int, float]:
+        """What `_Child` needs to know of it."""
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            try:
+                _tell(self._spool, job_id, number, text, what)
+            except BaseException as error:
+                print(f"{job_id}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            finally:
+                os._exit(0)
+        try:
+            os.setpgid(pid, pid)  # both do it: whoever is first, the group is there
+        except (PermissionError, ProcessLookupError):
+            pass
+        return _shown(text), os.pidfd_open(pid), pid, time.monotonic() + self._limit_s
+
+    def _reap(self, *, down_to: int) -> None:
+        """Wait until at most so many are under way; those that are late are killed with what they started."""
+        while len(self._children) > down_to:
+            left_s = min(child.deadline for child in self._children) - time.monotonic()
+            ended, _, _ = select.select([child.pidfd for child in self._children], [], [], max(0.0, left_s))
+            for child in list(self._children):
+                late = time.monotonic() >= child.deadline
+                if child.pidfd in ended or late:
+                    self._take_off(child, late=child.pidfd not in ended)
+
+    def _take_off(self, child: _Child, *, late: bool) -> None:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)  # also what a command left behind
+        except (ProcessLookupError, PermissionError):
+            pass
+        os.waitpid(child.pid, 0)
+        os.close(child.pidfd)
+        self._children.remove(child)
+        try:
+            if late:
+                record = _record(child.shown, f"no end within {self._limit_s:g} s", 1)
+                notices.note_told(self._spool.paths, child.notice[0], child.number, record)
+            self._settle(child.notice, child.of)
+        except StorageFailed as error:
+            print(f"{child.notice[0]}: {error}", file=sys.stderr)
+
+
+def _tell(spool: Spool, job_id: str, number: int, text: str, what: Told) -> None:
+    """In the child: tell it and write down how it went."""
+    problem, tries = None, 0
+    try:
+        target = parse(text)
+        tries = send(target, what) if target is not None else 0
+    except UsageError as error:
+        problem = f"{error} ({error.hint})"
+    except NotTold as error:
+        problem, tries = str(error), error.tries
+    notices.note_told(spool.paths, job_id, number, _record(_shown(text), problem, tries))
+
+
+def _record(shown: str, problem: str | None, tries: int) -> Document:
+    return {"version": 1, "target": shown, "problem": problem, "tries": tries, "ended_at": utc_now()}
+
+
+def _shown(text: str) -> str:
+    try:
+        return str(parse(text))
+    except UsageError:
+        return text.partition(":")[0][:40]
+
+
+def _lock(path: str) -> int | None:
+    """Inherited by our children, and closed in what they run."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.FILE_MODE)
+    except OSError as error:
+        raise files.failed("open", path, error) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except OSError:
+        return fd  # a file system without locks: told twice at worst
+    return fd
