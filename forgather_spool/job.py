@@ -23,6 +23,7 @@ class State(StrEnum):
     """Where a job stands; see the table in `docs/reference/spool-format.md`."""
 
     WAITING = "waiting"
+    HELD = "held"
     LAUNCHING = "launching"
     RUNNING = "running"
     ENDING = "ending"
@@ -64,6 +65,7 @@ class JobSpec:
     grace_s: float
     type: str
     script: str | None
+    group: str | None
     document: Document
 
     @classmethod

@@ -145,6 +145,8 @@ def no_trainer(paths: Paths, job_id: str) -> ForgatherError:
     hint = f"forgather job status {job_id}"
     if job.state is State.WAITING:
         return JobFailed(f"{job_id} waits in the queue: there is no trainer yet", hint=hint)
+    if job.state is State.HELD:
+        return JobFailed(f"{job_id} is on hold: there is no trainer yet", hint=f"forgather sched release {job_id}")
     if job.state in (State.LAUNCHING, State.RUNNING):
         why = "it is still starting, or its program does not use TrainerControl"
         return JobFailed(f"{job_id} runs, but no trainer answers: {why}", hint=f"forgather job tail {job_id}")

@@ -20,6 +20,11 @@ def submitted(spool: Spool, **spec: Any) -> Entry:
     return -priority, spool.submit({"argv": ["true"], "priority": priority, **spec})
 
 
+def held(spool: Spool, **spec: Any) -> Entry:
+    """A job on hold."""
+    return submitted(spool, hold=True, **spec)
+
+
 def taken(spool: Spool, entry: Entry | None = None, host: str = HOST, **spec: Any) -> Entry:
     """A job a dispatcher has claimed and not yet written a claim for."""
     spool.open_host(host)

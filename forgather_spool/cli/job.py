@@ -17,7 +17,7 @@ import click
 
 from forgather_spool.errors import UnreadableFile, UsageError
 from forgather_spool.job import State, TimedOut, describe, exit_status_of
-from forgather_spool.spool.follow import ENDED, Follower
+from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, attempt_with_output, find, look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
@@ -64,7 +64,7 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
 
     spool = _spool()
     found = [look(spool, find(spool, text)) for text in jobs]
-    if any(one.state not in (State.WAITING, *ENDED) for one in found):
+    if any(one.state not in (*UNCLAIMED, *ENDED) for one in found):
         nudge(spool)
     reasons = [reason_of(spool, one) for one in found]
     if json_:
@@ -210,7 +210,7 @@ def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
 @job.command()
 @several_jobs
 @submit_options(OPTIONS_OF_A_RERUN)
-@click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus, hold.")
 def rerun(jobs: tuple[str, ...], json_: bool, **changed: object) -> None:
     """Submit a job's spec once more, as a new job that remembers which it repeats.
 
@@ -218,12 +218,12 @@ def rerun(jobs: tuple[str, ...], json_: bool, **changed: object) -> None:
     (--after, --begin, --hold) is not taken over.
     """
     from .rerun import rerun as rerun_one
+    from .submit import entered
 
     spool = _spool()
     for found in [look(spool, find(spool, text)) for text in jobs]:
         new = rerun_one(spool, found, collect(changed))
-        line = f"queued: {new['job_id']} (priority={new['priority']}, gpus={new['gpus']})"
-        click.echo(as_json(new) if json_ else line)
+        click.echo(as_json(new) if json_ else entered(str(new["job_id"]), new))
     nudge(spool)
 
 
@@ -257,6 +257,9 @@ def _nudge_if_going(spool: Spool, *job_ids: str) -> None:
 
 
 def _say_why(spool: Spool, waiting: Job) -> None:
+    if waiting.state is State.HELD:
+        click.echo(f"on hold; to let it start: forgather sched release {waiting.job_id}", err=True)
+        return
     reason = reason_of(spool, waiting)
     click.echo(f"waiting: {shown(reason.text if reason else waiting.problem or 'its turn has not come')}", err=True)
 

@@ -9,7 +9,7 @@ import click
 
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool.look import read_all
-from forgather_spool.spool.place import Queued, Taken, active_places, ended_places, waiting_places
+from forgather_spool.spool.place import Place, active_places, ended_places, held_places, waiting_places
 from forgather_spool.spool.queue import Spool
 
 ENDED_OFFERED = 100  # a shell that shows more shows nothing
@@ -23,7 +23,7 @@ def job_words(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     """Words that begin with `incomplete`. None where the spool cannot be read: a prompt is no place for an error."""
     try:
         spool = Spool()
-        going_on: list[Taken | Queued] = [*active_places(spool), *waiting_places(spool)]
+        going_on: list[Place] = [*active_places(spool), *waiting_places(spool), *held_places(spool)]
         named = [job.spec.name for job in read_all(spool, islice(going_on, NAMES_READ)) if job.spec and job.spec.name]
         ids = [place.job_id for place in (*going_on, *islice(ended_places(spool), ENDED_OFFERED))]
     except ForgatherError:

@@ -20,6 +20,7 @@ from forgather_spool.spool.place import (
     active_places,
     ended_count,
     ended_places,
+    held_places,
     rejected_places,
     waiting_place,
 )
@@ -70,13 +71,19 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     reader = _Reader(spool, wanted)
     sections = []
     reasons: dict[str, PendingReason] = {}
+    held = None
+    if State.HELD in wanted.states:  # read first: one that is released meanwhile is found in the queue
+        places_held = held_places(spool)
+        held = reader.section("held", places_held, lambda: len(places_held))
     if State.WAITING in wanted.states:
         entries = spool.waiting()
         places = (waiting_place(spool, entry) for entry in entries)
         sections.append(reader.section("waiting", places, lambda: len(entries)))
         if wanted.reasons:
-            found = pending_reasons(spool, reader.read)
+            found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
+    if held is not None:
+        sections.append(held)
     if wanted.states & ACTIVE:
         active = active_places(spool)
         every = wanted.states >= ACTIVE

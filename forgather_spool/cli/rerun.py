@@ -15,7 +15,7 @@ _OF_THAT_TIME = frozenset({"git_commit", "after", "after_unmet", "begin_at", "ho
 
 
 def rerun(spool: Spool, job: Job, given: Given) -> Document:
-    """Submit it, changed by what was `given`; the new job's id, rerun_of, priority and gpus.
+    """Submit it, changed by what was `given`; the new job's id, rerun_of, priority, gpus and hold.
 
     What held it back then (dependencies, a time, a hold) is not taken over,
     nor the commit it ran from: nobody knows what lies in its directory now.
@@ -39,4 +39,10 @@ def rerun(spool: Spool, job: Job, given: Given) -> Document:
     except BadDocument as error:
         raise UsageError(f"{in_words(error.where)}: {error.problem}", hint="forgather job rerun --help") from None
     job_id = spool.submit(document)
-    return {"job_id": job_id, "rerun_of": job.job_id, "priority": document["priority"], "gpus": document.get("gpus", 0)}
+    return {
+        "job_id": job_id,
+        "rerun_of": job.job_id,
+        "priority": document["priority"],
+        "gpus": document.get("gpus", 0),
+        "hold": bool(document.get("hold")),
+    }

@@ -22,6 +22,7 @@ from .job_document import as_json, job_document
 from .job_words import job_words
 from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
 from .nudge import nudge, nudge_to_tell
+from .sched_order import add_to as add_order_commands
 from .show import shown
 
 ROWS_PER_SECTION = 20
@@ -31,7 +32,7 @@ STATE_WORDS = [*(state.value for state in State), "active"]
 
 @click.group()
 def sched() -> None:
-    """Look at the queue; pause, cancel, tidy up."""
+    """Look at the queue; pause, hold, cancel, tidy up."""
 
 
 @sched.command()
@@ -59,7 +60,7 @@ def status(json_: bool) -> None:
 def list_(
     all_: bool, limit: int | None, states: tuple[str, ...], name: str | None, no_reasons: bool, json_: bool
 ) -> None:
-    """Queued jobs in the order they will start, then active ones, then those that ended last."""
+    """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last."""
     spool = Spool()
     spool.check()
     wanted = Wanted(
@@ -155,7 +156,7 @@ def notify(targets: tuple[str, ...], when: str | None, clear: bool, json_: bool)
 
 @sched.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
-@click.option("--all-queued", is_flag=True, help="Every job that waits; running ones go on.")
+@click.option("--all-queued", is_flag=True, help="Every job that waits; those on hold stay, running ones go on.")
 def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
     """Take jobs out of the queue; stop those that run already: TERM, then KILL.
 
@@ -204,3 +205,6 @@ def why(job: str, json_: bool) -> None:
     spool.check()
     found = look(spool, find(spool, job))
     click.echo(as_json(why_document(spool, found)) if json_ else "\n".join(explain(spool, found)))
+
+
+add_order_commands(sched)

@@ -23,7 +23,7 @@ from .spans import ago
 def sched_status(spool: Spool) -> dict[str, Any]:
     """What `sched status --json` prints; the keys are a promise.
 
-    version, enabled, paused_at, queued, running, rejected_files, no_gpu_limit,
+    version, enabled, paused_at, queued, held, running, rejected_files, no_gpu_limit,
     host {name, kind}, dispatcher {awake, pid, last_seen_at}, other_hosts [names].
 
     Raises:
@@ -39,6 +39,7 @@ def sched_status(spool: Spool) -> dict[str, Any]:
         "enabled": not dispatch["paused"],
         "paused_at": dispatch["paused_at"],
         "queued": spool.count_waiting(),
+        "held": len(spool.held()),
         "running": len(active_places(spool)),
         "rejected_files": len(rejected_places(spool)),
         "no_gpu_limit": dispatch["no_gpu_limit"] or default_no_gpu_limit(),
@@ -58,6 +59,7 @@ def as_line(status: dict[str, Any], now: datetime | None = None) -> str:
     words = [
         f"enabled={status['enabled']}",
         f"queued={status['queued']}",
+        *([f"held={status['held']}"] if status["held"] else []),
         f"running={status['running']}",
         *([f"rejected={status['rejected_files']}"] if status["rejected_files"] else []),
         f"host={status['host']['kind']}",

@@ -11,8 +11,8 @@ import click
 
 from forgather_spool.errors import AlreadyClaimed, Missing, StorageFailed, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
-from forgather_spool.job import Claim, State
-from forgather_spool.spool.follow import ENDED, Follower
+from forgather_spool.job import Claim
+from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, find, look
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
@@ -74,7 +74,7 @@ def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
         return None
     with Follower(spool, job_id) as follower:
         while (state := follower.look()) not in ENDED:
-            if state is State.WAITING:
+            if state in UNCLAIMED:
                 stop(spool, job_id, by)  # its launch was put back after we asked
             follower.wait()
     return look(spool, job_id)

@@ -55,7 +55,8 @@ def run(given: Given, words: list[str]) -> int:
     try:
         _say(given, spec, job_id)
     finally:
-        wake_up(spool.paths, quiet=bool(given.get("quiet")))
+        if not spec.get("hold"):
+            wake_up(spool.paths, quiet=bool(given.get("quiet")))
     return 0
 
 
@@ -66,7 +67,7 @@ def _say(given: Given, spec: Document, job_id: str) -> None:
     elif given.get("quiet"):
         line = f"{job_id}\n"
     else:
-        line = f"queued: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})\n"
+        line = f"{entered(job_id, spec)}\n"
     answer(line, f"the job is queued as {job_id}, but its id")
 
 
@@ -80,6 +81,12 @@ def answer(text: str, what: str) -> None:
     except OSError as error:
         message = f"{what} cannot be written to stdout: {error.strerror}"
         raise StorageFailed(message, hint="do not submit it again; forgather sched list shows it") from None
+
+
+def entered(job_id: str, spec: Document) -> str:
+    """The line that a job was submitted, for every command that does."""
+    where = "held" if spec.get("hold") else "queued"
+    return f"{where}: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})"
 
 
 def wake_up(paths: Paths, *, quiet: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from forgather_spool.job import State
-from forgather_spool.spool.follow import ENDED, Follower
+from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, look
 from forgather_spool.spool.output import LineFolder, Output
 from forgather_spool.spool.queue import Spool
@@ -46,9 +46,9 @@ class Tail:
             with Follower(self._spool, self._job_id, with_output=True) as follower:
                 state = follower.look()
                 self._open(follower.attempt if self._attempt is None else self._attempt)
-                has_begun = state not in (State.WAITING, State.LAUNCHING) or self._attempt != follower.attempt
+                has_begun = state not in (*UNCLAIMED, State.LAUNCHING) or self._attempt != follower.attempt
                 if not has_begun:
-                    if state is State.WAITING:
+                    if state in UNCLAIMED:
                         on_waiting(look(self._spool, self._job_id))
                 elif lines is not None:
                     self._output.go_to_last_lines(lines)

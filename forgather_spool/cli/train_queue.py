@@ -18,7 +18,7 @@ from forgather_spool.training.launch import check_libraries, planned, write_hand
 from . import environment, quantities, warn
 from .git_commit import git_commit
 from .nudge import nudge
-from .submit import check_together
+from .submit import check_together, entered
 from .submit_options import fields
 
 GRACE_S = 60.0  # a training told to end saves first
@@ -44,7 +44,7 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
     if isinstance(config.program, Train):
         write_handover(config)
     job_id = spool.create().submit(spec)
-    sys.stdout.write(f"queued: {job_id} (priority={spec['priority']}, gpus={spec['gpus']})\n")
+    sys.stdout.write(f"{entered(job_id, spec)}\n")
     sys.stdout.flush()
     nudge(spool)
     return 0

@@ -45,4 +45,6 @@ def _not_waiting(job: Job) -> str:
         return job.problem
     if job.state is State.DONE and job.result is not None:
         return f"does not wait: {describe(job.result.outcome)}"
+    if job.state is State.HELD:
+        return f"is on hold; to let it start: forgather sched release {job.job_id}"
     return f"does not wait: {job.state.value}"

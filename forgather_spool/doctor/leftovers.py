@@ -18,7 +18,7 @@ from forgather_spool.host import proc
 from forgather_spool.job import parse_at
 from forgather_spool.spool import admit, files, settings
 from forgather_spool.spool.paths import CANCEL, parse_entry
-from forgather_spool.spool.place import Queued, Taken, active_places, rejected_places, waiting_places
+from forgather_spool.spool.place import Place, active_places, held_places, rejected_places, waiting_places
 from forgather_spool.spool.queue import Entry
 
 WAKE = "forgather sched list wakes a dispatcher, which settles it"
@@ -73,7 +73,11 @@ def _has_runner(subject: Subject, entry: Entry) -> bool:
 def check_names(subject: Subject) -> Verdict:
     """A name that is not ours is passed over for ever; a job in two places might start twice."""
     paths = subject.spool.paths
-    folders = [paths.queue, *(paths.running_on(host) for host in (*subject.spool.hosts_with_jobs(), CANCEL))]
+    folders = [
+        paths.queue,
+        paths.held,
+        *(paths.running_on(host) for host in (*subject.spool.hosts_with_jobs(), CANCEL)),
+    ]
     strange = [
         f"{os.path.basename(folder)}/{name}"
         for folder in folders
@@ -94,7 +98,7 @@ def check_names(subject: Subject) -> Verdict:
 
 
 def _in_two_places(subject: Subject) -> list[str]:
-    places: list[Queued | Taken] = [*waiting_places(subject.spool), *active_places(subject.spool)]
+    places: list[Place] = [*held_places(subject.spool), *waiting_places(subject.spool), *active_places(subject.spool)]
     counts = Counter(place.job_id for place in places)
     doubtful = [place for place in places if counts[place.job_id] > 1]
     # One that moved while we read the folders was seen in both: it stands in one of them now.

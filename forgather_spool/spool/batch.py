@@ -191,7 +191,7 @@ def _spread_one(spool: Spool, folder: str, most: int | None) -> int:
     for source, target in ((f"{folder}/held", spool.paths.held), (folder, spool.paths.queue)):
         found = _job_names(source)[: None if most is None else most - moved]
         if found:
-            moved += files.move_all(source, target, found)
+            moved += len(files.move_all(source, target, found))
         if source != folder:
             files.remove_directory(source)
     if not _job_names(folder):

@@ -22,6 +22,10 @@ import stat
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump, parse
 from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, StorageFailed, UnreadableFile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 FILE_MODE = 0o600
 DIR_MODE = 0o700
 
@@ -218,18 +222,18 @@ def move(source: str, target: str) -> None:
         raise failed("move", source, error) from None
 
 
-def move_all(source: str, target: str, found: list[str]) -> int:
-    """Rename each of these names from one directory to another; how many were still there. Durable on return.
+def move_all(source: str, target: str, found: Iterable[str]) -> list[str]:
+    """Rename each of these names from one directory to another; those that were still there. Durable on return.
 
     Raises:
         StorageFailed: one could not be moved now; those before it were.
     """
-    moved = 0
+    moved: list[str] = []
     try:
         for name in found:
             try:
                 os.rename(f"{source}/{name}", f"{target}/{name}")
-                moved += 1
+                moved.append(name)
             except FileNotFoundError:
                 continue  # somebody else moved it; a missing target is found out below
         sync_directory(target)

@@ -16,13 +16,14 @@ from forgather_spool.errors import NoSuchJob, WaitedLongEnough
 from forgather_spool.job import Result, State, format_at
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT
-from forgather_spool.spool.place import Place, Queued, Taken, locate, state_at
+from forgather_spool.spool.place import Held, Place, Queued, Taken, locate, state_at
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import CREATED, GONE, GROWN, Watch
 
 LOOK_AGAIN_S = 1.0  # without any wake-up
 ENDING_PATIENCE_S = 2.0  # for the runner, a millisecond from done/, before we take its last step
 
+UNCLAIMED = (State.WAITING, State.HELD)
 ENDED = (State.DONE, State.REJECTED)
 
 
@@ -94,7 +95,7 @@ class Follower:
     def _listen(self, place: Place) -> bool:
         """Watch where the job lies now. True: something is watched anew, so look once more."""
         wanted = {}
-        if isinstance(place, (Queued, Taken)):
+        if isinstance(place, (Queued, Held, Taken)):
             wanted[os.path.dirname(place.path)] = GONE
             if os.path.isdir(self._folder):
                 wanted[self._folder] = self._folder_mask

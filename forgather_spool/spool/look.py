@@ -21,6 +21,7 @@ from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, submit
 from forgather_spool.spool.place import (
     LOOKS,
     Ended,
+    Held,
     Place,
     Queued,
     Rejected,
@@ -28,6 +29,7 @@ from forgather_spool.spool.place import (
     active_places,
     all_job_ids,
     ended_places,
+    held_places,
     locate,
     rejected_places,
     state_at,
@@ -139,7 +141,7 @@ def read(spool: Spool, place: Place) -> Job:
     if isinstance(place, Rejected):
         problems = [why_rejected(place)]
     claim = result = started_at = None
-    if not isinstance(place, (Queued, Rejected)):
+    if not isinstance(place, (Queued, Held, Rejected)):
         claim = _claim(spool, job_id, attempt, problems)
         started_at = _optional(problems, lambda: _started_at(spool.paths.process(job_id, attempt)))
     if state in (State.ENDING, State.DONE):
@@ -195,7 +197,7 @@ def why_rejected(place: Rejected) -> str:
 
 
 def _named(spool: Spool, name: str) -> str | None:
-    places: list[Queued | Taken] = [*waiting_places(spool), *active_places(spool)]
+    places: list[Place] = [*held_places(spool), *waiting_places(spool), *active_places(spool)]
     going_on = [place.job_id for place in places if _name_at(place) == name]
     if going_on:
         return max(going_on, key=submitted_unix_s)
@@ -260,7 +262,7 @@ def _started_at(path: str) -> datetime:
 
 def _priority(place: Place, claim: Claim | None, spec: JobSpec | None) -> int | None:
     """In the name until it is done, then in its claim; one that was cancelled while waiting has only its spec's."""
-    if isinstance(place, (Queued, Taken)):
+    if isinstance(place, (Queued, Held, Taken)):
         return place.priority
     if isinstance(place, Ended) and claim is not None:
         return claim.priority

@@ -1,7 +1,7 @@
 """Where each job's spec lies, from names alone: no file is opened here.
 
-A spec moves forward, queue to running to done, and back to the queue only when
-a launch was interrupted. So whoever looks in that order finds it, unless it
+A spec moves forward, held to queue to running to done, and back only when it
+is held or a launch was interrupted. So whoever looks in that order finds it, unless it
 went back in this very moment; `locate` looks again then.
 """
 
@@ -22,6 +22,15 @@ LOOKS = 3  # a job that goes back to the queue does so once in a while, not thre
 @dataclass(frozen=True, slots=True)
 class Queued:
     """Waiting, in queue/."""
+
+    job_id: str
+    priority: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Waiting, in held/: it does not start until it is released."""
 
     job_id: str
     priority: int
@@ -63,7 +72,7 @@ class Rejected:
         return f"{self.path}.why"
 
 
-Place = Queued | Taken | Ended | Rejected
+Place = Queued | Held | Taken | Ended | Rejected
 
 
 def locate(spool: Spool, job_id: str) -> Place | None:
@@ -71,7 +80,7 @@ def locate(spool: Spool, job_id: str) -> Place | None:
     if not is_job_id(job_id):
         return _rejected(spool, job_id)
     for _ in range(LOOKS):
-        place = _queued(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
+        place = _unclaimed(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
         if place is not None:
             return place
     return None
@@ -82,6 +91,8 @@ def state_at(spool: Spool, place: Place, attempt: int | None = None) -> State:
     match place:
         case Queued():
             return State.WAITING
+        case Held():
+            return State.HELD
         case Ended():
             return State.DONE
         case Rejected():
@@ -101,6 +112,15 @@ def waiting_places(spool: Spool) -> list[Queued]:
 def waiting_place(spool: Spool, entry: Entry) -> Queued:
     """The place of one of `Spool.waiting`."""
     return Queued(entry[1], -entry[0], spool.paths.queued(entry[1], -entry[0]))
+
+
+def held_places(spool: Spool) -> list[Held]:
+    """What is on hold, in the order it would start."""
+    return [_held_at(spool, entry) for entry in spool.held()]
+
+
+def _held_at(spool: Spool, entry: Entry) -> Held:
+    return Held(entry[1], -entry[0], spool.paths.waiting_at(entry[1], -entry[0], held=True))
 
 
 def active_places(spool: Spool) -> list[Taken]:
@@ -139,7 +159,7 @@ def rejected_places(spool: Spool) -> list[Rejected]:
 
 def all_job_ids(spool: Spool) -> set[str]:
     """Every job there is. One that goes back to the queue just now may be missing."""
-    found = {job_id for _, job_id in spool.waiting()}
+    found = {job_id for _, job_id in (*spool.held(), *spool.waiting())}
     found.update(place.job_id for place in active_places(spool))
     for day in _days(spool):
         found.update(job_id for _, job_id in _ended_names(spool.paths.done_on(day)))
@@ -147,10 +167,17 @@ def all_job_ids(spool: Spool) -> set[str]:
     return found
 
 
-def _queued(spool: Spool, job_id: str) -> Queued | None:
-    for name in files.names(spool.paths.queue):
+def _unclaimed(spool: Spool, job_id: str) -> Queued | Held | None:
+    if (entry := _entry_in(spool.paths.held, job_id)) is not None:
+        return _held_at(spool, entry)
+    entry = _entry_in(spool.paths.queue, job_id)
+    return None if entry is None else waiting_place(spool, entry)
+
+
+def _entry_in(folder: str, job_id: str) -> Entry | None:
+    for name in files.names(folder):
         if name.startswith(job_id) and (entry := parse_entry(name)) is not None and entry[1] == job_id:
-            return waiting_place(spool, entry)
+            return entry
     return None
 
 

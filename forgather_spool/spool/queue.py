@@ -6,6 +6,7 @@ or one create-once. So there is nothing to lock and nothing to tear.
 
     spec in          claim  started  result   state      who takes the next step
     queue/             -       -       -      waiting    a dispatcher (spec to running/)
+    held/              -       -       -      held       whoever releases it (spec to queue/)
     running/<host>/    -       -       -      launching  its dispatcher (claim.json), or back to queue/
     running/<host>/    +       -       -      launching  the runner (claim to started), or back to queue/
     running/<host>/    -       +       -      running    the runner (result)
@@ -76,14 +77,15 @@ class Spool:
     def submit(self, spec: Document) -> str:
         """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
 
-        `priority` moves from the document into the name.
+        `priority` moves from the document into the name; with `hold` it enters held/.
         """
         priority = spec.get("priority", 0)
         assert isinstance(priority, int)
         while True:
             job_id = new_job_id()
+            path = self.paths.waiting_at(job_id, priority, held=bool(spec.get("hold")))
             try:
-                files.write_once(self.paths.queued(job_id, priority), spec, self.paths.tmp)
+                files.write_once(path, spec, self.paths.tmp)
             except FileExistsError:
                 continue
             return job_id
@@ -96,6 +98,10 @@ class Spool:
 
     def count_waiting(self) -> int:
         return len(parse_entries(files.names(self.paths.queue)))
+
+    def held(self) -> list[Entry]:
+        """Entries on hold, in the order they would start."""
+        return sorted(parse_entries(files.names(self.paths.held)), key=start_order)
 
     def taken(self, host: str) -> list[Entry]:
         """Entries in running/<host>/, `CANCEL` for those being cancelled."""
@@ -150,12 +156,13 @@ class Spool:
         self._take(entry, host)
         files.make_directory(self.paths.job(entry[1]))
 
-    def _take(self, entry: Entry, folder: str) -> None:
-        source = self.paths.queued(entry[1], -entry[0])
+    def _take(self, entry: Entry, folder: str, *, held: bool = False) -> None:
+        job_id, priority = entry[1], -entry[0]
+        source = self.paths.waiting_at(job_id, priority, held=held)
         try:
-            files.move(source, self.paths.taken(folder, entry[1], -entry[0]))
+            files.move(source, self.paths.taken(folder, job_id, priority))
         except FileNotFoundError:
-            raise AlreadyClaimed(f"job {entry[1]} is no longer waiting") from None
+            raise AlreadyClaimed(f"job {job_id} is no longer waiting") from None
 
     def write_claim(self, job_id: str, claim: Document, attempt: int | None = None) -> None:
         """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already."""
@@ -227,9 +234,9 @@ class Spool:
             files.make_directory(self.paths.done_on(day))  # the day's first
             files.move(source, target)
 
-    def cancel_waiting(self, entry: Entry, by: str) -> None:
-        """End a job that has not been claimed. Raises AlreadyClaimed: it is running or gone."""
-        self._take(entry, CANCEL)
+    def cancel_waiting(self, entry: Entry, by: str, *, held: bool = False) -> None:
+        """End a job that has not been claimed. Raises AlreadyClaimed: it is running, released, held or gone."""
+        self._take(entry, CANCEL, held=held)
         self.end_unstarted(entry, CANCEL, by)
 
     def end_unstarted(self, entry: Entry, folder: str, by: str) -> None:

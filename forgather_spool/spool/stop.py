@@ -12,7 +12,7 @@ from forgather_spool.errors import AlreadyClaimed, Busy, NoSuchJob
 from forgather_spool.spool import files
 from forgather_spool.spool.follow import finish_ending
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.place import LOOKS, Queued, Taken, locate
+from forgather_spool.spool.place import LOOKS, Held, Queued, Taken, locate
 from forgather_spool.spool.queue import Spool
 
 
@@ -39,11 +39,11 @@ def stop(spool: Spool, job_id: str, by: str, *, force: bool = False) -> Stopped:
         place = locate(spool, job_id)
         if place is None:
             raise NoSuchJob(f"no job {job_id}", hint="forgather sched list --all")
-        if isinstance(place, Queued):
+        if isinstance(place, (Queued, Held)):
             try:
-                spool.cancel_waiting((-place.priority, job_id), by)
+                spool.cancel_waiting((-place.priority, job_id), by, held=isinstance(place, Held))
             except AlreadyClaimed:
-                continue  # a dispatcher was first: now it is in running/
+                continue  # a dispatcher was first: now it is in running/; or it was held or released
             return Stopped.CANCELLED
         if not isinstance(place, Taken):
             return Stopped.HAD_ENDED
@@ -55,7 +55,7 @@ def stop(spool: Spool, job_id: str, by: str, *, force: bool = False) -> Stopped:
             return Stopped.HAD_ENDED
         files.make_directory(spool.paths.job(job_id))  # a claim this young may not have made it yet
         asked = spool.ask_to_stop(job_id, by=by, force=force, attempt=attempt)
-        if isinstance(locate(spool, job_id), Queued) or spool.attempt(job_id) != attempt:
+        if isinstance(locate(spool, job_id), (Queued, Held)) or spool.attempt(job_id) != attempt:
             continue  # put back, or run again, in this moment: no runner will read what we left
         return Stopped.ASKED if asked else Stopped.ASKED_BEFORE
     raise Busy(f"job {job_id} is being launched and put back", hint="try again in a moment")

@@ -28,6 +28,7 @@ def spool(tmp_path: Path) -> Spool:
     ("make", "state"),
     [
         (builders.submitted, State.WAITING),
+        (builders.held, State.HELD),
         (builders.taken, State.LAUNCHING),
         (builders.claimed, State.LAUNCHING),
         (builders.running, State.RUNNING),

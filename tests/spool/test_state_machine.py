@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.spool import admit, files
+from forgather_spool.spool import admit, files, order
 from forgather_spool.spool.paths import CANCEL, parse_entry
 from forgather_spool.spool.queue import Spool, utc_now
 from tests.spool.crashing import dies_after
@@ -111,6 +111,25 @@ class Jobs(RuleBasedStateMachine):
                 except AlreadyClaimed:
                     pass
 
+    @rule(death=deaths, pick=picks)
+    def hold(self, death, pick):
+        entry = self.pick(self.spool.waiting(), pick)
+        with dies_after(death):
+            order.hold(self.spool, [entry] if entry is not None else [])
+
+    @rule(death=deaths, pick=picks)
+    def release(self, death, pick):
+        entry = self.pick(self.spool.held(), pick)
+        with dies_after(death):
+            order.release(self.spool, [entry] if entry is not None else [])
+
+    @rule(death=deaths, pick=picks)
+    def cancel_one_on_hold(self, death, pick):
+        entry = self.pick(self.spool.held(), pick)
+        with dies_after(death):
+            if entry is not None:
+                self.spool.cancel_waiting(entry, "anna", held=True)
+
     @rule(death=deaths)
     @precondition(lambda self: self.spool.taken(HOST) or self.spool.taken(CANCEL))
     def a_dispatcher_settles(self, death):
@@ -157,7 +176,7 @@ class Jobs(RuleBasedStateMachine):
     def places(self):
         found = {}
         paths = self.spool.paths
-        folders = [paths.queue, paths.running_on(HOST), paths.running_on(CANCEL)]
+        folders = [paths.queue, paths.held, paths.running_on(HOST), paths.running_on(CANCEL)]
         folders += [paths.done_on(day) for day in files.names(paths.done)]
         for folder in folders:
             for name in files.names(folder):

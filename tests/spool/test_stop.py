@@ -34,9 +34,9 @@ def test_a_cancel_that_loses_to_a_claim_asks_the_runner(spool: Spool, monkeypatc
     entry = builders.submitted(spool)
     real = Spool.cancel_waiting
 
-    def claimed_first(self: Spool, cancelled, by: str) -> None:
+    def claimed_first(self: Spool, cancelled, by: str, **how) -> None:
         builders.taken(spool, entry)
-        real(self, cancelled, by)
+        real(self, cancelled, by, **how)
 
     monkeypatch.setattr(Spool, "cancel_waiting", claimed_first)
 

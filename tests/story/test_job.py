@@ -433,7 +433,7 @@ def test_rerun_submits_the_same_again_and_remembers_what_it_repeats(spool: Spool
     told = json.loads(printed("rerun", "--json", entry[1]))
     again = look(spool, told["job_id"])
 
-    assert told == {"job_id": again.job_id, "rerun_of": entry[1], "priority": 3, "gpus": 2}
+    assert told == {"job_id": again.job_id, "rerun_of": entry[1], "priority": 3, "gpus": 2, "hold": False}
     assert again.spec is not None and again.spec.document["rerun_of"] == entry[1]
     assert (again.spec.argv, again.spec.env, again.priority) == (("a", "b"), {"K": "v"}, 3)
     assert again.spec.document.get("git_commit") is None

@@ -142,7 +142,7 @@ def test_a_long_queue_is_cut_and_the_rest_is_counted(spool: Spool) -> None:
 
     assert "… and 5 more waiting (--all, or --limit N)" in printed("list")
     assert len(told("list", "--all")["jobs"]) == 25
-    assert told("list", "--limit", "3")["more"] == {"waiting": 22, "active": 0, "ended": 0}
+    assert told("list", "--limit", "3")["more"] == {"waiting": 22, "held": 0, "active": 0, "ended": 0}
     assert told("list", "--name", "*", "--limit", "3")["more"]["waiting"] is None
 
 
@@ -293,10 +293,10 @@ def test_all_queued_leaves_running_jobs_alone(spool: Spool, monkeypatch: pytest.
     lost = builders.submitted(spool)
     real = Spool.cancel_waiting
 
-    def loses_one(self: Spool, entry: Any, by: str) -> None:
+    def loses_one(self: Spool, entry: Any, by: str, **how: Any) -> None:
         if entry == lost:
             raise AlreadyClaimed("claimed")
-        real(self, entry, by)
+        real(self, entry, by, **how)
 
     monkeypatch.setattr(Spool, "cancel_waiting", loses_one)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.job import Cancelled
-from forgather_spool.spool import settings
+from forgather_spool.spool import order, settings
 from tests.story.world import World
 from tests.sweep import ledger, scenes, strace, walk
 
@@ -74,6 +74,50 @@ def test_a_cancel_leaves_a_job_that_is_cancelled_or_runs(effects, tmp_path: Path
 
     assert not done.wrong, done.report
     assert done.hits > 5
+
+
+def a_hold(world: World) -> list[str]:
+    _, job_id = scenes.submitted(world)
+    (world.folder / "jobs").write_text(job_id)
+    return [*walk.FORGATHER, "sched", "hold", job_id]
+
+
+def held_or_run(world: World, done: strace.Disturbed) -> list[str]:
+    """One of the two; and once released it runs."""
+    ledger.recover(world)
+    found = []
+    if done.returncode == 0 and (world.lines("ran") or not world.spool.held()):
+        found.append(f"it said {done.stdout!r}, and the job ran or is not on hold")
+    order.release(world.spool, world.spool.held())
+    ledger.recover(world)
+    return found + ledger.violations(world, scenes.job_ids(world))
+
+
+def a_release(world: World) -> list[str]:
+    words = a_hold(world)
+    order.hold(world.spool, world.spool.waiting())
+    return [*words[:-2], "release", words[-1]]
+
+
+def released_or_held(world: World, done: strace.Disturbed) -> list[str]:
+    ledger.recover(world)
+    found = []
+    if done.returncode == 0 and not world.lines("ran"):
+        found.append(f"it said {done.stdout!r}, and the job did not run")
+    order.release(world.spool, world.spool.held())
+    ledger.recover(world)
+    return found + ledger.violations(world, scenes.job_ids(world))
+
+
+@EFFECTS
+@pytest.mark.parametrize(("act", "judge"), [(a_hold, held_or_run), (a_release, released_or_held)])
+def test_a_job_is_on_hold_or_waits_and_never_both_or_neither(act, judge, effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(act), effects, act, judge)
+
+    assert not done.wrong, done.report
+    assert done.hits > 3
 
 
 def a_pause(world: World) -> list[str]:

@@ -1,0 +1,33 @@
+"""What waiting jobs' owner does to them before they start: held aside, released, given another priority.
+
+    hold          queue/<job>.p<N>.json   ->  held/<job>.p<N>.json
+    release       held/<job>.p<N>.json    ->  queue/<job>.p<N>.json
+    reprioritize  <folder>/<job>.p<N>     ->  <folder>/<job>.p<M>, in queue/ or held/
+
+Each is one rename of the name a claim would take: of the two exactly one wins,
+and the other finds nothing. A program that dies leaves the job in one of the
+two places, never in both and never in none. No dispatcher reads held/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import entry_name
+from forgather_spool.spool.queue import Entry, Spool
+
+
+def hold(spool: Spool, entries: Iterable[Entry]) -> list[Entry]:
+    """Keep waiting jobs from starting; durable on return. Those that were waiting still: the others were claimed."""
+    return _moved(spool.paths.queue, spool.paths.held, entries)
+
+
+def release(spool: Spool, entries: Iterable[Entry]) -> list[Entry]:
+    """Let jobs on hold start again, at the place they had; durable on return. Those that were on hold still."""
+    return _moved(spool.paths.held, spool.paths.queue, entries)
+
+
+def _moved(source: str, target: str, entries: Iterable[Entry]) -> list[Entry]:
+    by_name = {entry_name(job_id, -minus): (minus, job_id) for minus, job_id in entries}
+    return [by_name[name] for name in files.move_all(source, target, by_name)]
