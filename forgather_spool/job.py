@@ -239,6 +239,17 @@ def exit_status_of(outcome: Outcome) -> int:
             return 1
 
 
+OUTCOME_WORDS = ("ok", "failed", *_OUTCOMES)  # what --outcome takes
+
+
+def words_for(outcome: Outcome) -> frozenset[str]:
+    """Its kind, and `ok` when it exited with 0, else `failed` unless somebody cancelled it."""
+    kind = next(kind for kind, cls in _OUTCOMES.items() if isinstance(outcome, cls))
+    if outcome == Exited(0):
+        return frozenset({kind, "ok"})
+    return frozenset({kind} if isinstance(outcome, Cancelled) else {kind, "failed"})
+
+
 def describe(outcome: Outcome) -> str:
     """One phrase for a table or a message."""
     match outcome:

@@ -168,6 +168,13 @@ GPU_POLICY: dict[str, Field] = {
     "ignore_foreign_processes": Field("boolean", False, help="cards others compute on count as free"),
 }
 
+_OUTCOME_WORDS = "ok, failed, or a kind of outcome; empty: whatever the outcome"
+RETENTION: dict[str, Field] = {
+    "older_than_s": Field("number", None, minimum=0, help="what ended longer ago goes"),
+    "keep": Field("integer", 0, minimum=0, maximum=MAX_SAFE_INTEGER, help="so many that ended last never go"),
+    "max_bytes": Field("integer", None, minimum=0, maximum=MAX_SAFE_INTEGER, help="the oldest go beyond this"),
+    "outcomes": Field("strings", [], help=_OUTCOME_WORDS),
+}
 DISPATCH: dict[str, Field] = {
     "version": _VERSION,
     "paused": Field("boolean", False),
@@ -175,6 +182,7 @@ DISPATCH: dict[str, Field] = {
     "no_gpu_limit": Field("integer", None, minimum=1, maximum=100_000, help="jobs without a card that run at once"),
     "notify": Field("strings", [], help="who is told of the end of jobs that name nobody themselves"),
     "notify_on": Field("string", "end", choices=("end", "failure"), help="when these are told"),
+    "retention": Field("object", None, fields=RETENTION, help="which ended jobs an idle dispatcher removes"),
 }
 
 HOST: dict[str, Field] = {

@@ -35,6 +35,7 @@ from .table import render
 HEADERS = ("Status", "ID", "Type", "Pri", "GPUs", "Name/Command", "Time", "Reason/Outcome")
 NAME_COLUMN = 5
 ACTIVE = frozenset({State.LAUNCHING, State.RUNNING, State.ENDING})
+COUNTED_AT_MOST = 20_000  # ended jobs; of a million the names alone take a second
 BY_DEFAULT = frozenset(State) - {State.REJECTED}
 
 
@@ -89,7 +90,11 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
         every = wanted.states >= ACTIVE
         sections.append(reader.section("active", active, (lambda: len(active)) if every else None))
     if State.DONE in wanted.states:
-        sections.append(reader.section("ended", ended_places(spool), lambda: ended_count(spool)))
+        sections.append(
+            reader.section(
+                "ended", ended_places(spool, exact=wanted.limit is None), lambda: ended_count(spool, COUNTED_AT_MOST)
+            )
+        )
     rejected = rejected_places(spool)
     if State.REJECTED in wanted.states:
         sections.append(reader.section("rejected", rejected, lambda: len(rejected)))
@@ -105,7 +110,7 @@ class _Reader:
         self._wanted = wanted
         self._listed: set[str] = set()
 
-    def section(self, title: str, places: Iterable[Place], count: Callable[[], int] | None) -> Section:
+    def section(self, title: str, places: Iterable[Place], count: Callable[[], int | None] | None) -> Section:
         """`count` tells how many there are in all; None where names do not tell."""
         limit = self._wanted.limit
         fitting = self._fitting(places)
@@ -114,8 +119,8 @@ class _Reader:
         self._listed.update(job.job_id for job in jobs)
         if len(found) == len(jobs):
             return Section(title, jobs)
-        more = None if count is None or self._wanted.name is not None else count() - len(jobs)
-        return Section(title, jobs, more)
+        total = None if count is None or self._wanted.name is not None else count()
+        return Section(title, jobs, None if total is None else total - len(jobs))
 
     def _fitting(self, places: Iterable[Place]) -> Iterator[Job]:
         for job in read_all(self._spool, places):

@@ -35,6 +35,16 @@ def size_bytes(text: str) -> int:
     return total
 
 
+def size_text(size_bytes: int) -> str:
+    """For people, e.g. "4.2 GiB"; `size_bytes` reads it back without the space."""
+    amount, unit = float(size_bytes), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{size_bytes:,} bytes" if unit == "bytes" else f"{amount:.3g} {unit}"
+
+
 def duration_s(text: str) -> float:
     """Seconds; of a compound each unit at most once, in any order. Raises UsageError."""
     plain = text.strip().lower()

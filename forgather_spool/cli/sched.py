@@ -24,6 +24,7 @@ from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
 from .nudge import nudge, nudge_to_tell
 from .sched_order import add_to as add_order_commands
 from .show import shown
+from .tidy import cleanup, retention
 
 ROWS_PER_SECTION = 20
 MAX_NO_GPU_LIMIT = 100_000
@@ -177,21 +178,8 @@ def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
         nudge_to_tell(spool)
 
 
-@sched.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
-@click.option("--older-than", metavar="TIME", help="Only what ended longer ago, e.g. 7d.")
-def cleanup(jobs: tuple[str, ...], older_than: str | None) -> None:
-    """Remove ended jobs: their record, their output, everything. Without JOB all that have ended.
-
-    Rejected files go only by name: they may be somebody's only copy.
-    """
-    from .tidy import remove_each, remove_ended
-
-    if jobs and older_than is not None:
-        raise click.UsageError("--older-than goes with no JOB")
-    spool = Spool().create()
-    removed = remove_each(spool, jobs) if jobs else remove_ended(spool, older_than)
-    click.echo(f"removed {removed}")
+sched.add_command(cleanup)
+sched.add_command(retention)
 
 
 @sched.command()

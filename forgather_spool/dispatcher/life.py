@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from forgather_spool import schema
 from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
+from forgather_spool.dispatcher.retention import remove_outdated
 from forgather_spool.dispatcher.wake import wake
 from forgather_spool.errors import ForgatherError, Missing, SpoolUnsafe, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu
@@ -137,7 +138,9 @@ class _Life:
             self._idle_since = None
             return False
         now = time.monotonic()
-        self._idle_since = now if self._idle_since is None else self._idle_since
+        if self._idle_since is None:
+            remove_outdated(self.spool, lambda: not dispatcher.has_news(), _say)
+            self._idle_since = now
         if now - self._idle_since < self._idle_s:
             return False
         # Said before the lock is free: systemd ignores a start of a unit it believes to be running, and does that of

@@ -115,8 +115,15 @@ class Dispatcher:
         busy = len(self.waitlist) or len(self.running) or len(self.launcher) or self._trouble
         return not (busy or admit.pending(self.spool)) and self.telling.is_idle
 
+    def has_news(self) -> bool:
+        """Whether something may have changed already."""
+        return bool(self._poll_all(0.0, ()))
+
     def wait(self, limit_s: float, more_fds: tuple[int, ...] = ()) -> None:
         """Until something may have changed, at most `limit_s`."""
+        self._poll_all(min(limit_s, self._patience_s()), more_fds)
+
+    def _poll_all(self, limit_s: float, more_fds: tuple[int, ...]) -> list[tuple[int, int]]:
         poll = select.poll()
         host_fd = self.host.fileno()
         fds = [
@@ -128,7 +135,7 @@ class Dispatcher:
         ]
         for fd in fds:
             poll.register(fd, select.POLLIN)
-        poll.poll(max(0.0, min(limit_s, self._patience_s())) * 1000)
+        return poll.poll(max(0.0, limit_s) * 1000)
 
     def close(self) -> None:
         """Let go. Launches on their way stop by themselves: their children see our end close."""

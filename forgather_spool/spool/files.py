@@ -388,13 +388,22 @@ def exists(path: str) -> bool:
     Raises:
         StorageFailed: nobody can say now.
     """
+    return _look_at(path) is not None
+
+
+def is_directory(path: str) -> bool:
+    """Whether a directory has this name; a link to one is none. Raises StorageFailed: nobody can say now."""
+    found = _look_at(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _look_at(path: str) -> os.stat_result | None:
     try:
-        os.lstat(path)
+        return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as error:
         raise failed("look at", path, error) from None
-    return True
 
 
 def check_private(path: str) -> None:

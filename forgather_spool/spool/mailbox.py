@@ -163,7 +163,8 @@ def _sayable(reason: str) -> str:
 
 def endpoints(paths: Paths) -> list[str]:
     """Ids of jobs whose trainer has left an endpoint file, in no order."""
-    return [name for name in files.names(paths.jobs) if has_endpoint(paths, name)]
+    names = (name for name in files.names(paths.jobs) if paths.being_removed(name) is None)
+    return [name for name in names if has_endpoint(paths, name)]
 
 
 def has_endpoint(paths: Paths, job_id: str) -> bool:

@@ -28,6 +28,7 @@ ATTEMPT_PREFIX = "attempt-"
 MAX_ATTEMPT_DIGITS = 6
 AGAIN = "again.json"
 MAX_INDEX_DIGITS = 7
+_REMOVING = ".removed."
 CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
 
 
@@ -211,6 +212,14 @@ class Paths:
     def told(self, job_id: str, target: int) -> str:
         """How telling the `target`-th of those to be told went."""
         return f"{self.jobs}/{job_id}/notified-{target}.json"
+
+    def removing(self, job_id: str) -> str:
+        """Where its folder goes to be emptied."""
+        return f"{self.jobs}/{_REMOVING}{job_id}"
+
+    def being_removed(self, name: str) -> str | None:
+        """The job whose folder, on its way out, has this name in jobs/; None: it is no such folder."""
+        return name.removeprefix(_REMOVING) if name.startswith(_REMOVING) else None
 
     def attempt(self, job_id: str, attempt: int) -> str:
         """The folder of one attempt, with the files below; `spool.attempts` says which is the current one."""

@@ -7,6 +7,7 @@ went back in this very moment; `locate` looks again then.
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from forgather_spool.spool import files
 from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 
+ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds
 LOOKS = 3  # a job that goes back to the queue does so once in a while, not three times in a row
 
 
@@ -131,23 +133,33 @@ def active_places(spool: Spool) -> list[Taken]:
     return [_taken_at(spool, entry, host) for entry, host in sorted(found)]
 
 
-def ended_places(spool: Spool) -> Iterator[Ended]:
-    """What has ended, latest first, a day at a time.
+def ended_places(spool: Spool, *, up_to_day: str | None = None, exact: bool = True) -> Iterator[Ended]:
+    """What has ended, latest first, a day at a time; none that ended after `up_to_day`.
 
     Within a day the order is that of the files' change times: the rename into
     done/ sets it, and reading 100,000 results instead would take seconds. A
     copy or a restored backup has other change times; then only the days are
-    in order.
+    in order. Not `exact`: of a day on which more than `ORDERED_AT_MOST` ended,
+    those are put in order that were submitted last, and lead.
     """
     for day in _days(spool):
-        folder = spool.paths.done_on(day)
-        found = [(_changed_at(f"{folder}/{name}"), job_id) for name, job_id in _ended_names(folder)]
-        for _, job_id in sorted(found, reverse=True):
-            yield Ended(job_id, spool.paths.ended(day, job_id), day)
+        if up_to_day is not None and day > up_to_day:
+            continue
+        for name in _latest_first(spool.paths.done_on(day), None if exact else ORDERED_AT_MOST):
+            job_id = name.removesuffix(".json")
+            if job_id != name and is_job_id(job_id):
+                yield Ended(job_id, spool.paths.ended(day, job_id), day)
 
 
-def ended_count(spool: Spool) -> int:
-    return sum(len(_ended_names(spool.paths.done_on(day))) for day in _days(spool))
+def ended_count(spool: Spool, at_most: int | None = None) -> int | None:
+    """How many have ended; None: more than `at_most`, and not worth counting for somebody who waits."""
+    count = 0
+    for day in _days(spool):
+        names = files.names(spool.paths.done_on(day))
+        if at_most is not None and count + len(names) > at_most:
+            return None
+        count += sum(name.endswith(".json") and is_job_id(name[:-5]) for name in names)
+    return count
 
 
 def rejected_places(spool: Spool) -> list[Rejected]:
@@ -216,9 +228,30 @@ def _ended_names(folder: str) -> list[tuple[str, str]]:
     return [(name, job_id) for name, job_id in names if is_job_id(job_id)]
 
 
-def _changed_at(path: str) -> int:
+def _latest_first(folder: str, at_most: int | None) -> Iterator[str]:
+    """Names by change time, of the greatest `at_most` names; then the others, greatest first."""
+    names = files.names(folder)
+    first = names
+    if at_most is not None and len(names) > at_most:
+        first = heapq.nlargest(at_most, names)
     try:
-        return os.lstat(path).st_ctime_ns
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise files.failed("look into", folder, error) from None
+    try:
+        timed = [(_changed_at(name, fd), name) for name in first]
+    finally:
+        os.close(fd)
+    yield from (name for _, name in sorted(timed, reverse=True))
+    if first is not names:
+        yield from sorted(set(names).difference(first), reverse=True)
+
+
+def _changed_at(name: str, folder_fd: int) -> int:
+    try:
+        return os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_ctime_ns
     except OSError:
         return 0  # removed meanwhile; whoever reads it finds out
 

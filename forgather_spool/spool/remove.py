@@ -1,26 +1,25 @@
 """Removing ended jobs: the only way anything leaves the spool for good.
 
     1. done/<day>/<job_id>.json is renamed to jobs/<job_id>/removed.json
-    2. jobs/<job_id>/ is emptied, removed.json last, and removed
+    2. jobs/<job_id>/ is renamed to jobs/.removed.<job_id>/
+    3. that folder is removed with all it holds
 
 The first step takes the job out of every list at once, so nobody meets half a
 job; and it marks the folder, so that what a crash leaves in between is known
-for what it is. Folders without that mark are never touched: a trainer that
-nobody queued keeps its own in jobs/ as well.
+for what it is. Without the second, a crash just before the last rmdir would
+leave an empty folder, which looks like that of a job being claimed. Folders
+without that mark are never touched: a trainer that nobody queued keeps its own
+in jobs/ as well.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
 
-from forgather_spool.errors import BadDocument, UnreadableFile
-from forgather_spool.job import Result
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import is_job_id
-from forgather_spool.spool.place import Ended, Rejected, ended_places
+from forgather_spool.spool.place import Ended, Rejected
 from forgather_spool.spool.queue import Spool
 
 
@@ -37,7 +36,7 @@ def remove(spool: Spool, place: Ended | Rejected) -> None:
     folder = spool.paths.job(place.job_id)
     if isinstance(place, Rejected):
         files.discard(place.why_path)
-    if not os.path.isdir(folder) or os.path.islink(folder):
+    if not files.is_directory(folder):
         files.discard(place.path)
         return
     try:
@@ -47,46 +46,22 @@ def remove(spool: Spool, place: Ended | Rejected) -> None:
     _remove_folder(spool, place.job_id)
 
 
-def sweep_removed(spool: Spool) -> int:
-    """Finish removals that were interrupted; how many there were."""
+def sweep_removed(spool: Spool, go_on: Callable[[], bool] = lambda: True) -> int:
+    """Finish removals that were interrupted, for as long as `go_on` says so; how many there were."""
     swept = 0
-    for job_id in files.names(spool.paths.jobs):
-        if os.path.lexists(spool.paths.removed(job_id)):
-            _remove_folder(spool, job_id)
+    for name in files.names(spool.paths.jobs):
+        if not go_on():
+            break
+        job_id = spool.paths.being_removed(name)
+        if job_id is not None or files.exists(spool.paths.removed(name)):
+            _remove_folder(spool, job_id or name)
             swept += 1
     return swept
 
 
-def ended_before(spool: Spool, cutoff: datetime) -> Iterator[Ended]:
-    """Jobs that ended before `cutoff`; only of the cutoff's own day are the results read.
-
-    One whose result cannot be read counts as having ended when its day did.
-    """
-    for place in ended_places(spool):
-        try:
-            next_day = date.fromisoformat(place.day) + timedelta(days=1)
-        except ValueError:
-            continue  # somebody's own folder
-        if datetime(next_day.year, next_day.month, next_day.day, tzinfo=UTC) <= cutoff:
-            yield place
-        elif place.day <= cutoff.astimezone(UTC).date().isoformat():
-            ended_at = _ended_at(spool, place)
-            if ended_at is not None and ended_at < cutoff:
-                yield place
-
-
-def _ended_at(spool: Spool, place: Ended) -> datetime | None:
-    try:
-        return Result.from_document(
-            files.read_document(spool.paths.result(place.job_id, spool.attempt(place.job_id)))
-        ).ended_at
-    except (FileNotFoundError, BadDocument, UnreadableFile):
-        return None
-
-
 def _remove_file(path: str) -> None:
     """What was dropped, be it a directory. No folder of jobs/ is its own, whatever its name."""
-    if not os.path.isdir(path) or os.path.islink(path):
+    if not files.is_directory(path):
         files.discard(path)
         return
     try:
@@ -96,16 +71,19 @@ def _remove_file(path: str) -> None:
 
 
 def _remove_folder(spool: Spool, job_id: str) -> None:
-    folder, mark = spool.paths.job(job_id), spool.paths.removed(job_id)
+    aside = spool.paths.removing(job_id)
+    _remove_tree(aside)  # left by an interrupted removal of a job that was imported again since
     try:
-        for entry in list(os.scandir(folder)):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            elif entry.path != mark:
-                files.discard(entry.path)
-        files.discard(mark)
-        os.rmdir(folder)
+        files.move(spool.paths.job(job_id), aside)
     except FileNotFoundError:
-        return  # another cleanup is at it
+        return  # it was moved already, or another cleanup is at it
+    _remove_tree(aside)
+
+
+def _remove_tree(path: str) -> None:
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise files.failed("remove", folder, error) from None
+        raise files.failed("remove", path, error) from None

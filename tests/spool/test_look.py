@@ -235,3 +235,23 @@ def test_strangers_in_any_folder_are_no_jobs(spool: Spool) -> None:
 
     assert waiting_places(spool) == active_places(spool) == list(ended_places(spool)) == []
     assert [rejected.job_id for rejected in rejected_places(spool)] == ["x.json"]
+
+
+def test_a_day_on_which_too_many_ended_leads_with_those_submitted_last(spool: Spool, monkeypatch) -> None:
+    """Who asks exactly is told exactly; nobody is left out either way."""
+    first, second, third = (builders.ended(spool)[1] for _ in range(3))
+    ended_at = {f"{job_id}.json": at for at, job_id in enumerate((third, second, first))}
+    monkeypatch.setattr(place, "_changed_at", lambda name, fd: ended_at[name])
+    monkeypatch.setattr(place, "ORDERED_AT_MOST", 2)
+
+    assert [found.job_id for found in place.ended_places(spool)] == [first, second, third]
+    assert [found.job_id for found in place.ended_places(spool, exact=False)] == [second, third, first]
+
+
+def test_a_million_ended_jobs_are_not_counted_for_the_first_screen(spool: Spool) -> None:
+    for _ in range(3):
+        builders.ended(spool)
+
+    assert place.ended_count(spool) == 3
+    assert place.ended_count(spool, at_most=3) == 3
+    assert place.ended_count(spool, at_most=2) is None

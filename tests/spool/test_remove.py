@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from forgather_spool.spool import admit
 from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
-from forgather_spool.spool.remove import ended_before, remove, sweep_removed
+from forgather_spool.spool.remove import remove, sweep_removed
 from tests import builders
 
 
@@ -71,15 +70,6 @@ def test_a_rejected_file_goes_alone_whatever_its_name(spool: Spool) -> None:
 
     assert os.listdir(spool.paths.rejected) == []
     assert trainer.is_dir()
-
-
-def test_only_what_ended_before_the_cutoff_is_old(spool: Spool) -> None:
-    entry = builders.ended(spool)
-    now = datetime.now(UTC)
-
-    assert list(ended_before(spool, now - timedelta(hours=1))) == []
-    assert [old.job_id for old in ended_before(spool, now + timedelta(seconds=5))] == [entry[1]]
-    assert [old.job_id for old in ended_before(spool, now + timedelta(days=2))] == [entry[1]]
 
 
 def _killed(*_: object) -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from forgather_spool.cli.listing import HEADERS
 from forgather_spool.cli.sched import sched
 from forgather_spool.cli.table import cells, render
-from forgather_spool.errors import AlreadyClaimed, BadDocument, NoSuchJob, UsageError
+from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuchJob, UsageError
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, State
 from forgather_spool.spool import admit, settings
@@ -312,10 +312,14 @@ def test_cancel_wants_either_jobs_or_all(spool: Spool, words: list[str]) -> None
 # -- cleanup ------------------------------------------------------------------------------------------------------
 
 
+def removed(*words: str) -> int:
+    return int(printed("cleanup", *words).split()[1])
+
+
 def test_cleanup_removes_what_ended_and_nothing_else(spool: Spool) -> None:
     ended, runs, waits = builders.ended(spool), builders.running(spool), builders.submitted(spool)
 
-    assert printed("cleanup") == "removed 1\n"
+    assert removed() == 1
 
     assert locate(spool, ended[1]) is None and not os.path.exists(spool.paths.job(ended[1]))
     assert locate(spool, runs[1]) and locate(spool, waits[1])
@@ -332,7 +336,7 @@ def test_cleanup_of_a_job_that_runs_is_refused_and_removes_nothing(spool: Spool)
 def test_cleanup_of_a_job_just_before_done_removes_it(spool: Spool) -> None:
     entry = builders.ending(spool)
 
-    assert printed("cleanup", entry[1]) == "removed 1\n"
+    assert removed(entry[1]) == 1
     assert locate(spool, entry[1]) is None
 
 
@@ -341,9 +345,9 @@ def test_a_rejected_file_goes_only_by_its_name(spool: Spool) -> None:
     dropped.write_text("{")
     admit.reject(spool, str(dropped), "$: not JSON")
 
-    assert printed("cleanup") == "removed 0\n"
+    assert removed() == 0
     assert "not JSON" in printed("why", "bad.json")
-    assert printed("cleanup", "bad.json") == "removed 1\n"
+    assert removed("bad.json") == 1
 
     assert os.listdir(spool.paths.rejected) == []
 
@@ -351,8 +355,59 @@ def test_a_rejected_file_goes_only_by_its_name(spool: Spool) -> None:
 def test_cleanup_by_age(spool: Spool) -> None:
     builders.ended(spool)
 
-    assert printed("cleanup", "--older-than", "1h") == "removed 0\n"
+    assert removed("--older-than", "1h") == 0
     assert run("cleanup", "--older-than", "soon").exit_code != 0
+
+
+def test_a_dry_run_says_what_would_go_and_removes_nothing(spool: Spool) -> None:
+    good, bad = builders.ended(spool), builders.ended(spool, outcome={"kind": "exited", "exit_code": 1})
+
+    said = printed("cleanup", "--outcome", "failed", "--dry-run")
+
+    assert said.splitlines()[0] == bad[1] and "would remove 1" in said
+    assert told("cleanup", "--outcome", "failed", "--dry-run")["removed"] == [bad[1]]
+    assert locate(spool, good[1]) and locate(spool, bad[1])
+
+
+def test_somebody_at_the_terminal_is_asked_first(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = builders.ended(spool)
+    monkeypatch.setattr("forgather_spool.cli.tidy._somebody_is_there", lambda: True)
+    asked: list[str] = []
+    monkeypatch.setattr("forgather_spool.cli.tidy.confirmed", lambda question: bool(asked.append(question)))
+
+    assert isinstance(failure("cleanup"), JobFailed)
+
+    assert "1 ended job" in asked[0]
+    assert locate(spool, entry[1])
+    assert removed("--yes") == 1
+
+
+def test_what_a_waiting_job_comes_after_is_not_removed(spool: Spool) -> None:
+    first = builders.ended(spool)
+    later = builders.submitted(spool, after=[{"job": first[1]}])
+
+    assert removed() == 0
+    assert isinstance(failure("cleanup", first[1]), UsageError)
+
+    spool.cancel_waiting(later, "anna")
+    assert removed() == 2
+
+
+def test_retention_is_set_shown_and_taken_away(spool: Spool) -> None:
+    """Nothing goes by itself unless somebody said so."""
+    assert printed("retention") == "nothing goes by itself\n"
+
+    printed("retention", "--older-than", "30d", "--max-size", "10G", "--keep", "100", "--outcome", "ok")
+
+    assert printed("retention") == (
+        "when idle: ended jobs (ok) go that are older than 30 d or are beyond 10 GiB; the last 100 stay\n"
+    )
+    assert told("retention") == {
+        "older_than_s": 30 * 86400, "keep": 100, "max_bytes": 10 << 30, "outcomes": ["ok"]
+    }  # fmt: skip
+    assert isinstance(failure("retention", "--outcome", "ok"), UsageError)
+    printed("retention", "--off")
+    assert told("retention") is None
 
 
 # -- why ----------------------------------------------------------------------------------------------------------

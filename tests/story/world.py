@@ -55,6 +55,11 @@ class World:
         self.dispatchers.append(process)
         return process
 
+    def forgather(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of ours over this spool, to its end."""
+        argv = [sys.executable, str(Path(__file__).resolve().parents[2] / "bin" / "forgather"), *words]
+        return subprocess.run(argv, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60)
+
     def said(self) -> str:
         """What all dispatchers said."""
         return "".join((self.folder / f"dispatcher-{n}.log").read_text() for n in range(len(self.dispatchers)))
