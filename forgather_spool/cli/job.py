@@ -15,9 +15,9 @@ from typing import TypeVar
 
 import click
 
-from forgather_spool.errors import UnreadableFile, UsageError
+from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.job import State, TimedOut, describe, exit_status_of
-from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
+from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, find, look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
@@ -154,24 +154,36 @@ def dump(job: str, attempt: int | None) -> None:
 
 @job.command()
 @several_jobs
+@click.option("--all", "which", flag_value="all", default="all", help="Until all have ended; the default.")
+@click.option("--any", "which", flag_value="any", help="Until the first has ended; exit with its status.")
 @click.option("--timeout", metavar="TIME", help="Give up after this long, e.g. 90s or 2h, and exit with 124.")
-def wait(jobs: tuple[str, ...], timeout: str | None) -> None:
-    """Wait until jobs have ended; exit with the status of the first named that did not exit 0."""
+@click.option("--json", "json_", is_flag=True, help="One JSON object at the end: ended (jobs), going_on, timed_out.")
+def wait(jobs: tuple[str, ...], which: str, timeout: str | None, json_: bool) -> None:
+    """Wait until jobs have ended; exit with the status of the first named that did not exit 0.
+
+    0: all ended well. 1 to 255: as one of them ended, a signal being 128 + its
+    number. 2: there is no such job. 124: TIME ran out, or a job's own time
+    limit did; --json tells them apart.
+    """
+    from .waiting import wait_for
+
     deadline = None if timeout is None else time.monotonic() + _duration_s(timeout)
     spool = _spool()
-    job_ids = [find(spool, text) for text in jobs]
+    job_ids = list(dict.fromkeys(find(spool, text) for text in jobs))
     _nudge_if_going(spool, *job_ids)
-    statuses = []
-    for job_id in job_ids:
-        try:
-            with Follower(spool, job_id) as follower:
-                follower.wait_until_ended(deadline)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        ended = look(spool, job_id)
-        click.echo(_ending(ended))
-        statuses.append(_exit_status(ended))
-    sys.exit(next((status for status in statuses if status), 0))
+    try:
+        waited = wait_for(spool, job_ids, deadline, first=which == "any", say=None if json_ else _say_ending)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    if json_:
+        click.echo(as_json(waited.document(spool)))
+    if waited.timed_out and not json_:
+        raise WaitedLongEnough(waited.problem, hint="it goes on; nothing was stopped")
+    sys.exit(WaitedLongEnough.exit_code if waited.timed_out else waited.status(_exit_status))
+
+
+def _say_ending(ended: Job) -> None:
+    click.echo(_ending(ended))
 
 
 @job.command()

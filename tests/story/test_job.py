@@ -80,6 +80,9 @@ def failure(*words: str) -> BaseException:
     return result.exception
 
 
+EXITED_3 = {"kind": "exited", "exit_code": 3}
+
+
 # -- status and show ----------------------------------------------------------------------------------------------
 
 
@@ -292,6 +295,29 @@ def test_wait_returns_when_the_job_ends(spool: Spool) -> None:
 
     assert run("wait", entry[1]).exit_code == 2
     ender.join()
+
+
+def test_wait_for_any_exits_as_the_first_that_ended(spool: Spool) -> None:
+    """The others go on; a script asks again with those that are left."""
+    runs, waits, ended = builders.running(spool), builders.submitted(spool), builders.ended(spool, outcome=EXITED_3)
+
+    result = run("wait", "--any", "--json", runs[1], waits[1], ended[1])
+
+    told = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert [job["job_id"] for job in told["ended"]] == [ended[1]]
+    assert (told["going_on"], told["timed_out"]) == ([runs[1], waits[1]], False)
+
+
+def test_running_out_of_time_is_told_apart_from_a_job_that_did(spool: Spool) -> None:
+    """Both are 124."""
+    ended = builders.ended(spool, outcome={"kind": "timed_out", "limit_s": 5})
+    runs = builders.running(spool)
+
+    for jobs, timed_out in (((ended[1],), False), ((ended[1], runs[1]), True)):
+        result = run("wait", "--json", "--timeout", "0.05s", *jobs)
+        assert result.exit_code == 124
+        assert json.loads(result.stdout)["timed_out"] is timed_out
 
 
 def test_waiting_long_enough_is_124_and_touches_nothing(spool: Spool) -> None:
