@@ -24,11 +24,12 @@ install: ## install for you alone, in a virtual environment of its own (WITH=htt
 	$(INSTALLED)/bin/pip install -q --disable-pip-version-check --upgrade -c constraints.txt '.$(if $(WITH),[$(WITH)])'
 	mkdir -p $(dir $(COMMAND))
 	ln -sfn $(INSTALLED)/bin/forgather $(COMMAND)
+	ln -sfn $(INSTALLED)/bin/forgather-drop $(COMMAND)-drop
 	@echo "installed $(INSTALLED), linked as $(COMMAND)"
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "not on your PATH yet: export PATH=$(PREFIX)/bin:\$$PATH";; esac
 
 uninstall: ## remove what install made; your jobs and settings stay
-	rm -rf $(INSTALLED) $(COMMAND)
+	rm -rf $(INSTALLED) $(COMMAND) $(COMMAND)-drop
 	rmdir $(dir $(INSTALLED)) 2>/dev/null || true
 
 venv: $(VENV)/.made ## the developers' environment in .venv, made again when its recipe changes
