@@ -69,7 +69,7 @@ def field_schema(field: Field) -> dict[str, object]:
     if field.fields is not None:
         inner = json_schema(field.fields)
         found = {"type": "array", "items": inner} if field.kind == "objects" else inner
-    if field.default is None:
+    if field.nullable:
         found["type"] = [found["type"], "null"]
     if field.kind in ("integer", "number"):
         found |= {k: v for k, v in (("minimum", field.minimum), ("maximum", field.maximum)) if v is not None}

@@ -18,10 +18,10 @@ class Field:
     """One key: its kind, what it is when absent, and its limits (both ends included).
 
     kind: string, integer, number, boolean, strings (a list), string_map, object, objects (a list).
-    `default` REQUIRED means the key must stand; None also allows null.
+    `default` REQUIRED means the key must stand; None also allows null, as `nullable` does beside another default.
     """
 
-    __slots__ = ("choices", "default", "fields", "help", "kind", "maximum", "minimum")
+    __slots__ = ("choices", "default", "fields", "help", "kind", "maximum", "minimum", "nullable")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Field:
         maximum: float | None = None,
         choices: tuple[str, ...] = (),
         fields: dict[str, Field] | None = None,
+        nullable: bool = False,
         help: str = "",
     ) -> None:
         self.kind = kind
@@ -40,6 +41,7 @@ class Field:
         self.maximum = maximum
         self.choices = choices
         self.fields = fields
+        self.nullable = nullable or default is None
         self.help = help
 
 
@@ -65,7 +67,7 @@ def check(document: Document, fields: dict[str, Field], *, where: str = "$", unk
 
 
 def _check_value(where: str, value: object, field: Field, unknown: str) -> None:
-    if value is None and field.default is None:
+    if value is None and field.nullable:
         return
     _CHECKS[field.kind](where, value, field)
     if field.fields is not None and isinstance(value, dict):

@@ -109,18 +109,26 @@ def _device_named(entry: str, cards: Sequence[tuple[int, str | None]]) -> tuple[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardPolicy:
-    """What the owner allows on one card."""
+    """What the owner allows on one card. `min_priority` None: any will do."""
 
     disabled: bool = False
-    min_priority: int = 0
+    min_priority: int | None = None
+
+    def as_document(self) -> Document:
+        wish: Document = {} if self.min_priority is None else {"min_priority": self.min_priority}
+        return {"disabled": self.disabled, **wish}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuPolicy:
-    """``server/gpu_policy.json``: cards by index ("0") or UUID ("GPU-..."); the UUID wins where both stand."""
+    """``server/gpu_policy.json``: cards by index ("0") or UUID ("GPU-..."); the UUID wins where both stand.
+
+    A foreign process that computes with less than `foreign_memory_bytes` does not make a card busy.
+    """
 
     cards: Mapping[str, CardPolicy] = field(default_factory=dict)
     ignore_foreign_processes: bool = False
+    foreign_memory_bytes: int = 300 << 20
 
     def of(self, gpu: Gpu) -> CardPolicy:
         if gpu.uuid is not None and gpu.uuid in self.cards:
@@ -137,11 +145,16 @@ class GpuPolicy:
                 raise BadDocument(where, "expected an object")
             card: dict[str, Any] = schema.check(entry, schema.GPU_POLICY_CARD, where=where)
             cards[key] = CardPolicy(disabled=card["disabled"], min_priority=card["min_priority"])
-        return cls(cards=cards, ignore_foreign_processes=full["ignore_foreign_processes"])
+        return cls(
+            cards=cards,
+            ignore_foreign_processes=full["ignore_foreign_processes"],
+            foreign_memory_bytes=full["foreign_memory_bytes"],
+        )
 
     def as_document(self) -> Document:
         return {
             "version": schema.VERSION,
-            "gpus": {k: {"disabled": c.disabled, "min_priority": c.min_priority} for k, c in self.cards.items()},
+            "gpus": {key: card.as_document() for key, card in self.cards.items()},
             "ignore_foreign_processes": self.ignore_foreign_processes,
+            "foreign_memory_bytes": self.foreign_memory_bytes,
         }

@@ -88,6 +88,35 @@ class GpuRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What of a spec still counts while its job holds cards or a place: its share, its end, may it be asked to go.
+
+    A claim keeps them, so that nobody reads the specs of running jobs.
+    """
+
+    gpu_memory_bytes: int | None = None
+    shared: bool = False
+    jobs_per_gpu: int | None = None
+    preemptible: bool = False
+    time_limit_s: float | None = None
+    grace_s: float = 10.0
+    group: str | None = None
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Of a checked spec, or of a claim's `terms`; what is absent takes its default."""
+        return cls(**{name: document[name] for name in cls.__slots__ if name in document})
+
+    def as_document(self) -> Document:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def shares(self) -> bool:
+        """Whether others may be on its cards with it. A job that says neither how much nor how many has them alone."""
+        return self.jobs_per_gpu is not None or (self.shared and self.gpu_memory_bytes is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One attempt of one job on one host, as ``claim.json`` and then ``started.json`` hold it."""
 
@@ -101,6 +130,7 @@ class Claim:
     runner_pid: int
     runner_start_ticks: int
     claimed_at: datetime
+    terms: Terms = Terms()
 
     def as_document(self) -> Document:
         return {
@@ -114,6 +144,7 @@ class Claim:
             "gpus": [ref.as_document() for ref in self.gpus],
             "runner": {"pid": self.runner_pid, "start_ticks": self.runner_start_ticks},
             "claimed_at": format_at(self.claimed_at),
+            "terms": self.terms.as_document(),
         }
 
     @classmethod
@@ -130,6 +161,7 @@ class Claim:
             runner_pid=full["runner"]["pid"],
             runner_start_ticks=full["runner"]["start_ticks"],
             claimed_at=parse_at(full["claimed_at"], "$.claimed_at"),
+            terms=Terms.from_document(full["terms"]),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from forgather_spool.job import GpuRef
@@ -20,7 +21,7 @@ _GIB = 1 << 30
 class Obstacle:
     """What keeps one job from one card, e.g. `text` "card 2: disabled".
 
-    `code` is one of problem, excluded, disabled, job, foreign_process, memory, min_priority.
+    `code` is one of problem, excluded, disabled, job, foreign_process, memory, reserved, min_priority.
     """
 
     gpu_index: int
@@ -96,11 +97,45 @@ class CardsBusy:
     asked: int
     eligible_free: int
     details: tuple[Obstacle, ...]
+    kept_from_at: datetime | None = None
     code: ClassVar[str] = "resources"
 
     @property
     def text(self) -> str:
-        return f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}"
+        later = "" if self.kept_from_at is None else f"; from {at_text(self.kept_from_at)} on cards are kept for it"
+        return f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}{later}"
+
+
+@dataclass(frozen=True, slots=True)
+class CardsKept:
+    """Too few cards are free, and these are kept for it as they come free.
+
+    `starts_at` is when it starts at the latest, as the time limits of the jobs it waits for say; where it is None,
+    `unknown` says why. `victims` are jobs that were asked to give way to it.
+    """
+
+    asked: int
+    eligible_free: int
+    details: tuple[Obstacle, ...]
+    cards: tuple[int, ...]
+    starts_at: datetime | None
+    unknown: str
+    victims: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        return "preempting" if self.victims else "reserved"
+
+    @property
+    def text(self) -> str:
+        waits = f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}"
+        indexes = ", ".join(str(index) for index in self.cards)
+        kept = f"{'card' if len(self.cards) == 1 else 'cards'} {indexes} kept for it"
+        if self.victims:
+            return f"{waits}; {kept}, asked to give way: {_first_of(self.victims, 'job')}"
+        if self.starts_at is None:
+            return f"{waits}; {kept}, when it starts cannot be known: {self.unknown}"
+        return f"{waits}; {kept}, starts by {at_text(self.starts_at)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +181,119 @@ class NoNvml:
         return f"no card can be given: {self.problem}"
 
 
+@dataclass(frozen=True, slots=True)
+class BeginsLater:
+    """It was submitted for a later time."""
+
+    begin_at: datetime
+    code: ClassVar[str] = "begin_time"
+
+    @property
+    def text(self) -> str:
+        return f"does not start before {at_text(self.begin_at)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TriedAgainLater:
+    """An attempt failed, and the pause before the next is not over."""
+
+    not_before_at: datetime
+    code: ClassVar[str] = "backoff"
+
+    @property
+    def text(self) -> str:
+        return f"is run again, not before {at_text(self.not_before_at)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitsJobs:
+    """Jobs it comes after have not ended."""
+
+    job_ids: tuple[str, ...]
+    code: ClassVar[str] = "dependency"
+
+    @property
+    def text(self) -> str:
+        return f"comes after {_first_of(self.job_ids, 'job')}, not ended yet"
+
+
+@dataclass(frozen=True, slots=True)
+class NeverStarts:
+    """A job it comes after did not end as it wanted. `then`: it is ended, or put on hold, at the next pass."""
+
+    reason: str
+    then: str
+    code: ClassVar[str] = "dependency_never"
+
+    @property
+    def text(self) -> str:
+        becomes = "is put on hold" if self.then == "hold" else "is ended"
+        return f"can never start, and {becomes}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPaused:
+    """Its group is paused."""
+
+    group: str
+    code: ClassVar[str] = "group_paused"
+
+    @property
+    def text(self) -> str:
+        return f"group {self.group} is paused"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFull:
+    """As many of its group run as may."""
+
+    group: str
+    limit: int
+    running: int
+    code: ClassVar[str] = "group_limit"
+
+    @property
+    def text(self) -> str:
+        return f"{self.running} of group {self.group} run, and at most {self.limit} may at once"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFull:
+    """As many of its array run as may."""
+
+    family: str
+    limit: int
+    running: int
+    code: ClassVar[str] = "array_limit"
+
+    @property
+    def text(self) -> str:
+        return f"{self.running} of array {self.family} run, and at most {self.limit} may at once"
+
+
 PendingReason = (
-    StartsNext | Paused | NeedsMoreCards | NeedsMoreMemory | CardsBusy | PriorityTooLow | NoCardLimit | NoNvml
+    StartsNext
+    | Paused
+    | BeginsLater
+    | TriedAgainLater
+    | AwaitsJobs
+    | NeverStarts
+    | GroupPaused
+    | GroupFull
+    | ArrayFull
+    | NeedsMoreCards
+    | NeedsMoreMemory
+    | CardsBusy
+    | CardsKept
+    | PriorityTooLow
+    | NoCardLimit
+    | NoNvml
 )
+
+
+def at_text(at: datetime) -> str:
+    """To the second and in UTC, as `sched why` shows it."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def gib_down(size_bytes: int) -> str:
@@ -171,3 +316,8 @@ def _have(count: int) -> str:
 
 def _of_them(free: int, others: int) -> str:
     return f"{free or 'none'} of {free + others} {'is' if free <= 1 else 'are'} free for it"
+
+
+def _first_of(job_ids: tuple[str, ...], noun: str) -> str:
+    more = len(job_ids) - 1
+    return f"{noun} {job_ids[0]}" + (f" and {more} more" if more else "")

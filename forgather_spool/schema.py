@@ -81,6 +81,15 @@ SPEC: dict[str, Field] = {
 _GPU_REFS = Field(
     "objects", fields={"index": Field("integer", minimum=0), "uuid": Field("string", None)}, help="the cards it holds"
 )
+TERMS: dict[str, Field] = {
+    "gpu_memory_bytes": Field("integer", None, help="what it may use on each card"),
+    "shared": Field("boolean", False),
+    "jobs_per_gpu": Field("integer", None),
+    "preemptible": Field("boolean", False),
+    "time_limit_s": Field("number", None),
+    "grace_s": Field("number", 10.0),
+    "group": Field("string", None),
+}
 _RUNNER = {"pid": Field("integer", minimum=1), "start_ticks": Field("integer", minimum=0)}
 _AT_HELP = "RFC 3339, UTC"
 
@@ -95,6 +104,7 @@ CLAIM: dict[str, Field] = {
     "gpus": _GPU_REFS,
     "runner": Field("object", fields=_RUNNER, help="start_ticks: field 22 of /proc/PID/stat"),
     "claimed_at": Field("string", help=_AT_HELP),
+    "terms": Field("object", {}, fields=TERMS, help="of its spec, what others who wait need to know"),
 }
 
 PROCESS: dict[str, Field] = {
@@ -160,12 +170,21 @@ NOTIFIED: dict[str, Field] = {
 
 GPU_POLICY_CARD: dict[str, Field] = {
     "disabled": Field("boolean", False),
-    "min_priority": Field("integer", 0, minimum=-PRIORITY_LIMIT, maximum=PRIORITY_LIMIT),
+    "min_priority": Field(
+        "integer", None, minimum=-PRIORITY_LIMIT, maximum=PRIORITY_LIMIT, help="absent: any priority will do"
+    ),
 }
 GPU_POLICY: dict[str, Field] = {
     "version": _VERSION,
     "gpus": Field("object", {}, help="card index or UUID to its policy"),
     "ignore_foreign_processes": Field("boolean", False, help="cards others compute on count as free"),
+    "foreign_memory_bytes": Field(
+        "integer",
+        300 << 20,
+        minimum=0,
+        maximum=MAX_SAFE_INTEGER,
+        help="a foreign process below this leaves a card free",
+    ),
 }
 
 _OUTCOME_WORDS = "ok, failed, or a kind of outcome; empty: whatever the outcome"
@@ -175,6 +194,12 @@ RETENTION: dict[str, Field] = {
     "max_bytes": Field("integer", None, minimum=0, maximum=MAX_SAFE_INTEGER, help="the oldest go beyond this"),
     "outcomes": Field("strings", [], help=_OUTCOME_WORDS),
 }
+
+GROUP: dict[str, Field] = {
+    "limit": Field("integer", None, minimum=1, maximum=100_000, help="how many of its jobs run at once"),
+    "paused": Field("boolean", False, help="none of its jobs starts"),
+}
+
 DISPATCH: dict[str, Field] = {
     "version": _VERSION,
     "paused": Field("boolean", False),
@@ -183,6 +208,15 @@ DISPATCH: dict[str, Field] = {
     "notify": Field("strings", [], help="who is told of the end of jobs that name nobody themselves"),
     "notify_on": Field("string", "end", choices=("end", "failure"), help="when these are told"),
     "retention": Field("object", None, fields=RETENTION, help="which ended jobs an idle dispatcher removes"),
+    "groups": Field("object", {}, help="a group's name to its settings"),
+    "reserve_after_s": Field(
+        "number",
+        1800,
+        nullable=True,
+        minimum=0,
+        maximum=10 * 365 * 86400,
+        help="how long a job waits for cards before they are kept for it; null: never",
+    ),
 }
 
 HOST: dict[str, Field] = {

@@ -38,7 +38,7 @@ class Card:
 
     gpu: Gpu
     policy: CardPolicy
-    job_id: str | None
+    job_ids: tuple[str, ...]  # who holds it; several where they share
     processes: tuple[OnCard, ...]
 
 
@@ -71,7 +71,7 @@ def look_at_cards(spool: Spool) -> Cards:
         Card(
             gpu=gpu,
             policy=policy.of(gpu),
-            job_id=held.get(gpu.index),
+            job_ids=held.get(gpu.index, ()),
             processes=tuple(OnCard(process, job_of_pid(spool, process.pid)) for process in gpu.processes),
         )
         for gpu in reading.gpus
@@ -83,7 +83,7 @@ def as_document(cards: Cards) -> dict[str, Any]:
     """What `gpu status --json` prints; the keys are a promise, null is what NVML does not say.
 
     version, host, problem (why there are no cards), ignore_foreign_processes,
-    gpus [{index, uuid, name, ..., disabled, min_priority, job_id, processes
+    gpus [{index, uuid, name, ..., disabled, min_priority, job_id, job_ids, processes
     [{pid, kind, user, name, memory_used_bytes, job_id, foreign}]}],
     policy_for_unseen {index or uuid: {disabled, min_priority}}.
     """
@@ -107,7 +107,8 @@ def _card_document(card: Card) -> dict[str, Any]:
     return {
         **{name: getattr(card.gpu, name) for name in _AS_READ},
         **_policy_document(card.policy),
-        "job_id": card.job_id,
+        "job_id": card.job_ids[0] if card.job_ids else None,
+        "job_ids": list(card.job_ids),
         "processes": [
             {
                 "pid": on_card.process.pid,

@@ -7,6 +7,7 @@ the beginning of one.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -19,13 +20,21 @@ from forgather_spool.spool.queue import Spool
 from . import complain, warn
 from .cards import Card, as_document, look_at_cards
 from .gpu_names import Named, card_named
-from .gpu_table import as_table, process_words
+from .gpu_table import as_table, least, process_words
 from .job_document import as_json
 from .nudge import nudge
 from .sched import terminal_width
 from .show import shown
 
-PRIORITY = click.IntRange(-PRIORITY_LIMIT, PRIORITY_LIMIT)
+
+class _LeastPriority(click.IntRange):
+    """A priority, or `any`, which is None."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "any" else super().convert(value, param, ctx)
+
+
+PRIORITY = _LeastPriority(-PRIORITY_LIMIT, PRIORITY_LIMIT)
 BY_UUID = click.option(
     "--by-uuid", is_flag=True, help="Keep it under the card's UUID, which stays when cards change places."
 )
@@ -73,10 +82,10 @@ def enable(cards: tuple[str, ...], by_uuid: bool) -> None:
 # Unknown options pass: else `priority 0 -5` would read -5 as an option.
 @gpu.command(context_settings={"ignore_unknown_options": True})
 @click.argument("card")
-@click.argument("priority", metavar="N", type=PRIORITY)
+@click.argument("priority", metavar="N|any", type=PRIORITY)
 @BY_UUID
-def priority(card: str, priority: int, by_uuid: bool) -> None:
-    """Give CARD only to jobs whose priority is at least N. 0 is the default."""
+def priority(card: str, priority: int | None, by_uuid: bool) -> None:
+    """Give CARD only to jobs whose priority is at least N; `any`, the default, to all."""
     _change((card,), by_uuid, min_priority=priority)
 
 
@@ -153,7 +162,7 @@ def _change(texts: tuple[str, ...], by_uuid: bool, **changes: object) -> None:
     for card in named:
         _warn_if_not_here(card, reading.problem)
         now = card.policy_now(policy)
-        click.echo(f"gpu {card.effective_key(policy)}: disabled={now.disabled} min_priority={now.min_priority}")
+        click.echo(f"gpu {card.effective_key(policy)}: disabled={now.disabled} min_priority={least(now)}")
     _tell_waiting(spool)
 
 

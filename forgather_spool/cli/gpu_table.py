@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from forgather_spool.gpu import CardPolicy
+
 from .cards import Card, Cards, OnCard
 from .show import shown
 from .table import render
@@ -19,11 +21,16 @@ def as_table(cards: Cards, *, width: int | None) -> list[str]:
     else:
         lines = ["no GPUs on this host" + (f": {shown(cards.problem)}" if cards.problem else "")]
     for key, policy in cards.unseen().items():
-        setting = f"disabled={policy.disabled} min_priority={policy.min_priority}"
+        setting = f"disabled={policy.disabled} min_priority={least(policy)}"
         lines.append(f"gpu {shown(key)}: not on this host; {setting}")
     if cards.policy.ignore_foreign_processes:
         lines.append("foreign processes are ignored: a card others compute on is free (forgather gpu foreign respect)")
     return lines
+
+
+def least(policy: CardPolicy) -> str:
+    """The priority from which a card may be had, as a person reads it."""
+    return "any" if policy.min_priority is None else str(policy.min_priority)
 
 
 def process_words(on_card: OnCard) -> str:
@@ -46,7 +53,7 @@ def _row(card: Card) -> tuple[str, ...]:
         UNKNOWN if gpu.power_w is None else f"{gpu.power_w:.0f}W",
         _number(gpu.fan_percent),
         _disabled(card),
-        str(card.policy.min_priority),
+        least(card.policy),
         str(sum(on_card.process.kind == "compute" for on_card in card.processes)),
         _held_by(card),
     )
@@ -62,7 +69,7 @@ def _held_by(card: Card) -> str:
     if card.gpu.problem is not None:
         return f"cannot be used: {shown(card.gpu.problem)}"
     # A job whose claim is gone may have left a process behind: it is named by that.
-    jobs = dict.fromkeys(job_id for job_id in (card.job_id, *(p.job_id for p in card.processes)) if job_id)
+    jobs = dict.fromkeys(job_id for job_id in (*card.job_ids, *(p.job_id for p in card.processes)) if job_id)
     foreign = [f"foreign {process_words(on_card)}" for on_card in card.processes if on_card.is_foreign]
     return ", ".join([*map(shown, jobs), *foreign]) or UNKNOWN
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.published import cards_as_dispatched
-from forgather_spool.dispatcher.view import cards_of, claims_on, view_of
+from forgather_spool.dispatcher.view import claims_on, view_of
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading
 from forgather_spool.job import State
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import waiting_places
 from forgather_spool.spool.queue import Spool
 
@@ -27,19 +28,19 @@ def pending_reasons(spool: Spool, first: Sequence[Job]) -> Mapping[str, PendingR
     Whatever comes behind them changes nothing for them. A job whose spec
     cannot be read has no reason; its `problem` is why.
     """
+    shapes = policy.Shapes()
     waiting = [
-        policy.Waiting(job.job_id, job.priority or 0, job.spec.gpus, job.spec.gpu_memory_bytes)
+        policy.Waiting(job.job_id, job.priority or 0, shapes.of(job.spec.document, family_of(job.job_id)))
         for job in first
         if job.spec is not None
     ]
     if not waiting:
         return {}
     host_name = proc.host_name()
-    asks_for_cards = any(entry.gpus for entry in waiting)
+    asks_for_cards = any(entry.asks.gpus for entry in waiting)
     reading = cards_as_dispatched(spool, host_name) if asks_for_cards else GpuReading(gpus=())
     claims = claims_on(spool, host_name)
-    held = cards_of(claims, reading.gpus)
-    view = view_of(spool, list(claims.values()), held, reading.gpus, reading.problem)
+    view = view_of(spool, claims, {}, reading.gpus, reading.problem)
     return policy.decide(waiting, view).reasons(waiting)
 
 

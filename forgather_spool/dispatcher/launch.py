@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
-from forgather_spool.job import Claim, GpuRef, JobSpec
+from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool.queue import Entry, Spool
 
@@ -88,7 +88,7 @@ class Launcher:
             spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
             scope = scope_name(entry[1], attempt)
             hatched = self._nursery.hatch(self._request(entry, attempt, scope, gpus))
-            claim = self._claim(entry, attempt, scope, gpus, hatched)
+            claim = self._claim(entry, attempt, scope, gpus, hatched, spec)
             self._spool.write_claim(entry[1], claim.as_document(), attempt)
             self._on_their_way[scope] = Launch(entry, claim, hatched)
             self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
@@ -122,7 +122,9 @@ class Launcher:
             reason = f"{reason}; {error}"  # it stays in running/ without a claim: settled on a later pass
         return NotLaunched(entry, reason)
 
-    def _claim(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched) -> Claim:
+    def _claim(
+        self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched, spec: JobSpec
+    ) -> Claim:
         return Claim(
             attempt=attempt,
             host=self._host_name,
@@ -134,6 +136,7 @@ class Launcher:
             runner_pid=hatched.pid,
             runner_start_ticks=hatched.start_ticks,
             claimed_at=datetime.now(UTC),
+            terms=Terms.from_document(spec.document),
         )
 
     def _request(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...]) -> dict[str, object]:

@@ -12,13 +12,14 @@ import os
 import select
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
 from forgather_spool.dispatcher.running import Running, attempt_of_scope
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.dispatcher.telling import Telling
-from forgather_spool.dispatcher.view import cards_of, claim_of_attempt, view_of
+from forgather_spool.dispatcher.view import claim_of_attempt, view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
@@ -248,9 +249,9 @@ class Dispatcher:
             self._read_cards()
         else:
             nvml.close()  # an open NVML keeps the driver from being unloaded and cards from being reset
-        now = time.monotonic()
-        due = self.waitlist.candidates(skip=lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now)
-        return policy.decide(due, self.view())
+        now, given_up = time.monotonic(), policy.GivenUp()
+        due = self.waitlist.candidates(lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now, given_up)
+        return policy.decide(due, self.view(), given_up)
 
     def _launch(self, entry: Entry, start: policy.Start) -> None:
         self.waitlist.remove(entry)
@@ -268,8 +269,7 @@ class Dispatcher:
     def view(self) -> policy.View:
         """What the policy sees now."""
         claims = self.running.claims | self.launcher.claims
-        held = cards_of(claims | self.running.lingering, self.gpus)
-        return view_of(self.spool, list(claims.values()), held, self.gpus, self.nvml_problem)
+        return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem)
 
     def _read_cards(self) -> None:
         reading = nvml.read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -301,6 +301,13 @@ class Dispatcher:
             patience_s = min(patience_s, SETTLE_POLL_S)
         if self._not_before and len(self.waitlist):
             patience_s = min(patience_s, min(at for at, _ in self._not_before.values()) - time.monotonic())
-        if self.waitlist.wants_cards and not (self.decision and self.decision.after.paused):
-            patience_s = min(patience_s, CARDS_POLL_S)
+        if self.decision is not None:
+            patience_s = min(patience_s, self._due_s(self.decision))
         return patience_s
+
+    def _due_s(self, decision: policy.Decision) -> float:
+        """Until a job's time has come, or cards are looked at for a change nobody tells us of."""
+        due_s = CARDS_POLL_S if decision.watch_cards and self.waitlist.wants_cards else BELT_S
+        if decision.look_again_at is not None:
+            due_s = min(due_s, (decision.look_again_at - datetime.now(UTC)).total_seconds())
+        return due_s

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu, GpuPolicy
 from forgather_spool.host import proc
 from forgather_spool.host.base import SCOPE_PREFIX
 from forgather_spool.job import Claim
-from forgather_spool.policy import View
+from forgather_spool.policy import Group, Holder, View
 from forgather_spool.spool import files, settings
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.queue import Entry, Spool
 
 
@@ -25,26 +27,48 @@ def default_no_gpu_limit() -> int:
 
 
 def view_of(
-    spool: Spool, claims: Sequence[Claim], held: Mapping[int, str], gpus: Sequence[Gpu], nvml_problem: str | None
+    spool: Spool,
+    claims: Mapping[str, Claim],
+    lingering: Mapping[str, Claim],
+    gpus: Sequence[Gpu],
+    nvml_problem: str | None,
 ) -> View:
     """This moment, for `policy.decide`.
 
-    `claims` are those of all jobs that run or launch here; `held` adds cards
-    (index to job) of jobs that ended while their scope is not empty yet. A
+    `claims` are those of all jobs that run or launch here, by job id;
+    `lingering` those of jobs that ended while their scope is not empty yet. A
     settings file that cannot be read never counts as an empty one: nothing
     starts, or nothing with cards, until it is mended.
     """
     dispatch, gpu_policy, problem = _settings(spool)
-    limit = dispatch.get("no_gpu_limit")
+    indexes = _indexes(gpus)
+    holders = [_holder(spool, job_id, claim, indexes, ended=False) for job_id, claim in claims.items()]
+    holders += [_holder(spool, job_id, claim, indexes, ended=True) for job_id, claim in lingering.items()]
+    limit, reserve_after_s = dispatch.get("no_gpu_limit"), dispatch.get("reserve_after_s")
     return View(
+        now=datetime.now(UTC),
         gpus=gpus,
         policy=gpu_policy,
-        taken=dict(held),
+        holders=holders,
         our_pids=_our_pids(spool, gpus),
-        running_without_gpu=sum(1 for claim in claims if not claim.gpus),
         no_gpu_limit=limit if isinstance(limit, int) else default_no_gpu_limit(),
+        groups=_groups(dispatch),
+        reserve_after_s=reserve_after_s if isinstance(reserve_after_s, (int, float)) else None,
         paused=bool(dispatch.get("paused")),
         nvml_problem=problem or nvml_problem,
+    )
+
+
+def _holder(spool: Spool, job_id: str, claim: Claim, indexes: Mapping[str, int], *, ended: bool) -> Holder:
+    return Holder(
+        job_id=job_id,
+        priority=claim.priority,
+        cards=_cards(claim, indexes),
+        family=family_of(job_id),
+        terms=claim.terms,
+        started_at=claim.claimed_at,
+        going=claim.terms.preemptible and spool.is_asked_to_give_way(job_id, claim.attempt),
+        ended=ended,
     )
 
 
@@ -57,6 +81,12 @@ def _settings(spool: Spool) -> tuple[Mapping[str, object], GpuPolicy, str | None
         return dispatch, settings.gpu_policy(spool.paths), None
     except (BadDocument, UnreadableFile, StorageFailed) as error:
         return dispatch, GpuPolicy(), f"the GPU policy cannot be read: {error}"
+
+
+def _groups(dispatch: Mapping[str, object]) -> dict[str, Group]:
+    groups = dispatch.get("groups") or {}
+    assert isinstance(groups, dict)
+    return {name: Group(limit=group["limit"], paused=group["paused"]) for name, group in groups.items()}
 
 
 def claims_on(spool: Spool, host_name: str) -> dict[str, Claim]:
@@ -84,19 +114,29 @@ def claim_of_attempt(spool: Spool, job_id: str, attempt: int) -> Claim | None:
     return None
 
 
-def cards_of(claims: Mapping[str, Claim], gpus: Sequence[Gpu]) -> dict[int, str]:
-    """Card index to the job that holds it. The UUID counts where both know it: indexes move when a card is pulled."""
-    by_uuid = {gpu.uuid: gpu.index for gpu in gpus if gpu.uuid is not None}
-    held = {}
+def cards_of(claims: Mapping[str, Claim], gpus: Sequence[Gpu]) -> dict[int, tuple[str, ...]]:
+    """Card index to the jobs that hold it, several where they share."""
+    indexes = _indexes(gpus)
+    held: dict[int, tuple[str, ...]] = {}
     for job_id, claim in claims.items():
-        for ref in claim.gpus:
-            held[by_uuid.get(ref.uuid or "", ref.index)] = job_id
+        for index in _cards(claim, indexes):
+            held[index] = (*held.get(index, ()), job_id)
     return held
 
 
-def _our_pids(spool: Spool, gpus: Sequence[Gpu]) -> frozenset[int]:
+def _indexes(gpus: Sequence[Gpu]) -> dict[str, int]:
+    return {gpu.uuid: gpu.index for gpu in gpus if gpu.uuid is not None}
+
+
+def _cards(claim: Claim, indexes: Mapping[str, int]) -> tuple[int, ...]:
+    """The indexes of its cards. The UUID counts where both know it: indexes move when a card is pulled."""
+    return tuple(indexes.get(ref.uuid or "", ref.index) for ref in claim.gpus)
+
+
+def _our_pids(spool: Spool, gpus: Sequence[Gpu]) -> dict[int, str]:
     pids = {process.pid for gpu in gpus for process in gpu.processes}
-    return frozenset(pid for pid in pids if job_of_pid(spool, pid) is not None)
+    found = {pid: job_of_pid(spool, pid) for pid in pids}
+    return {pid: job_id for pid, job_id in found.items() if job_id is not None}
 
 
 def job_of_pid(spool: Spool, pid: int) -> str | None:

@@ -2,19 +2,23 @@
 
 Order and number come from file names alone. What a job asks for is read when
 its turn may have come, once, and a bounded number at a time: 100,000 files
-cost seconds to read and a twentieth of a second to list. What inotify says is
-used as a hint and the directory looked at again from time to time: a stale
-entry costs one failed claim.
+cost seconds to read and a twentieth of a second to list. Jobs that ask alike
+share what was read, so that they cost little memory, and little time when the
+policy has given up on one of them. What inotify says is used as a hint and the
+directory looked at again from time to time: a stale entry costs one failed
+claim.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
-from forgather_spool.policy import Waiting
-from forgather_spool.spool.paths import parse_entry
+from forgather_spool.job import parse_at
+from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Waiting
+from forgather_spool.spool.paths import family_of, parse_entry, start_order
 from forgather_spool.spool.queue import Entry, Spool
 
 READS_PER_PASS = 2000
@@ -34,14 +38,17 @@ class Waitlist:
         self._on_bad = on_bad
         self._on_trouble = on_trouble
         self._entries: list[Entry] = []
-        self._known: dict[str, Waiting] = {}
+        self._known: dict[str, Asks] = {}
+        self._not_before: dict[str, datetime] = {}
+        self._shapes = Shapes()
+        self._asking_for_cards = 0
         self._unfinished = False
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __contains__(self, entry: Entry) -> bool:
-        at = bisect_left(self._entries, entry)
+        at = self._place(entry)
         return at < len(self._entries) and self._entries[at] == entry
 
     def entries(self) -> tuple[Entry, ...]:
@@ -55,13 +62,16 @@ class Waitlist:
     @property
     def wants_cards(self) -> bool:
         """Whether any job read so far asks for a card."""
-        return any(waiting.gpus for waiting in self._known.values())
+        return self._asking_for_cards > 0
 
     def load(self) -> None:
         """Look at the directory itself."""
         self._entries = self._spool.waiting()
         here = {job_id for _, job_id in self._entries}
-        self._known = {job_id: waiting for job_id, waiting in self._known.items() if job_id in here}
+        for job_id in self._known.keys() - here:
+            self._forget(job_id)
+        if len(self._shapes) > 2 * len(self._known) + 100:
+            self._shapes = Shapes()  # most are of jobs long gone; what is alike from here on still meets
 
     def add(self, name: str) -> bool:
         """A name appeared in queue/. False: it is no spec's name."""
@@ -69,36 +79,61 @@ class Waitlist:
         if entry is None:
             return False
         if entry not in self:
-            insort(self._entries, entry)
+            insort(self._entries, entry, key=start_order)
         return True
 
     def remove(self, entry: Entry | None) -> None:
         """A name went; unknown ones are fine."""
         if entry is None or entry not in self:
             return
-        del self._entries[bisect_left(self._entries, entry)]
-        self._known.pop(entry[1], None)
+        del self._entries[self._place(entry)]
+        self._forget(entry[1])
 
-    def candidates(self, skip: Callable[[str], bool]) -> Iterator[Waiting]:
-        """What waits, in start order, read as it is asked for; `skip` leaves out job ids."""
+    def _place(self, entry: Entry) -> int:
+        return bisect_left(self._entries, start_order(entry), key=start_order)
+
+    def _forget(self, job_id: str) -> None:
+        asks = self._known.pop(job_id, None)
+        self._asking_for_cards -= asks is not None and asks.gpus > 0
+        self._not_before.pop(job_id, None)
+
+    def candidates(
+        self,
+        skip: Callable[[str], bool],
+        given_up: GivenUp | None = None,
+        after: Callable[[tuple[After, ...]], AfterState] | None = None,
+    ) -> Iterator[Waiting]:
+        """What waits, in start order, read as it is asked for.
+
+        `skip` leaves out job ids; what `given_up` covers is left out too. `after` says how dependencies stand.
+        """
         reads = 0
         self._unfinished = False
+        known, no_longer = self._known, GivenUp().covers if given_up is None else given_up.covers
         for entry in list(self._entries):
-            if skip(entry[1]):
-                continue
-            waiting = self._known.get(entry[1])
-            if waiting is None:
+            minus_priority, job_id = entry
+            asks = known.get(job_id)
+            if asks is None:
+                if skip(job_id):
+                    continue
                 if reads >= READS_PER_PASS:
                     self._unfinished = True
                     return
                 reads += 1
-                waiting = self._read(entry)
-            if waiting is not None:
-                yield waiting
+                asks = self._read(entry)
+                if asks is None:
+                    continue
+            if no_longer(asks, -minus_priority) or skip(job_id):
+                continue
+            state = MET if after is None or not asks.after else after(asks.after)
+            yield Waiting(job_id, -minus_priority, asks, state, self._not_before.get(job_id))
 
-    def _read(self, entry: Entry) -> Waiting | None:
+    def _read(self, entry: Entry) -> Asks | None:
         try:
             spec = self._spool.queued_spec(entry)
+            asks = self._shapes.of(spec, family_of(entry[1]))
+            not_before = self._spool.not_before_at(entry[1])
+            not_before_at = None if not_before is None else parse_at(not_before)
         except FileNotFoundError:
             self.remove(entry)
             return None
@@ -109,8 +144,8 @@ class Waitlist:
         except StorageFailed as error:
             self._on_trouble(entry, error)
             return None
-        gpus, memory = spec["gpus"], spec["gpu_memory_bytes"]
-        assert isinstance(gpus, int)
-        waiting = Waiting(entry[1], -entry[0], gpus, memory if isinstance(memory, int) else None)
-        self._known[entry[1]] = waiting
-        return waiting
+        self._known[entry[1]] = asks
+        if not_before_at is not None:
+            self._not_before[entry[1]] = not_before_at
+        self._asking_for_cards += asks.gpus > 0
+        return asks

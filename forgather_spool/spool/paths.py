@@ -265,6 +265,9 @@ class Paths:
         """The trainer's mailbox."""
         return f"{self.attempt(job_id, attempt)}/control"
 
+    def preempt_request(self, job_id: str, attempt: int) -> str:
+        return f"{self.attempt(job_id, attempt)}/preempt.json"
+
     @property
     def gpu_policy(self) -> str:
         return f"{self.server}/gpu_policy.json"

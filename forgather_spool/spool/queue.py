@@ -270,6 +270,16 @@ class Spool:
             return False
         return True
 
+    def is_asked_to_give_way(self, job_id: str, attempt: int) -> bool:
+        """Whether this attempt was asked to leave its cards to a job of higher priority."""
+        return files.exists(self.paths.preempt_request(job_id, attempt))
+
+    def not_before_at(self, job_id: str) -> str | None:
+        """When a job that is run again may start at the earliest; None: at once, or it has not run yet."""
+        again = attempts.again(self.paths, job_id, self.attempt(job_id))
+        at = None if again is None else again.get("not_before_at")
+        return at if isinstance(at, str) else None
+
     def asked_to_stop_by(self, job_id: str, attempt: int | None = None) -> str | None:
         """Who asked for it to stop; None: nobody did. A damaged request still counts as one."""
         attempt = attempt or self.attempt(job_id)

@@ -96,7 +96,17 @@ def _read(path: str) -> Document:
 
 def _checked(path: str, document: Document) -> Document:
     with _naming(path):
-        return schema.check(document, schema.DISPATCH)
+        checked = schema.check(document, schema.DISPATCH)
+        groups = checked["groups"]
+        assert isinstance(groups, dict)
+        checked["groups"] = {name: _group(name, group) for name, group in groups.items()}
+        return checked
+
+
+def _group(name: str, group: object) -> Document:
+    if not isinstance(group, dict):
+        raise BadDocument(f"$.groups.{name}", "expected an object")
+    return schema.check(group, schema.GROUP, where=f"$.groups.{name}")
 
 
 def _policy_of(path: str, document: Document) -> GpuPolicy:

@@ -34,7 +34,7 @@ def test_what_nobody_has_set_has_its_default(paths: Paths) -> None:
     """An absent file is no error, and looking does not make one."""
     assert settings.dispatch(paths) == {
         "version": 1, "paused": False, "paused_at": None, "no_gpu_limit": None, "notify": [], "notify_on": "end",
-        "retention": None,
+        "retention": None, "groups": {}, "reserve_after_s": 1800,
     }  # fmt: skip
     assert settings.gpu_policy(paths) == GpuPolicy()
 

@@ -123,10 +123,10 @@ def test_the_table_shows_every_card_and_who_is_on_it(gpu: Gpu, cards: FakeCards,
     heading, *rows = gpu.says("status").splitlines()
 
     assert " ".join(heading.split()) == "Idx Name Util% Mem (GB) Temp Power Fan% Disabled MinPri PIDs Held by"
-    assert rows[0].split() == ["0", "RTX", "4090", "87", "1.5/24.0", "30", "76W", "20", "-", "0", "1", job_id]
-    assert rows[1].split()[8:11] == ["yes", "0", "1"]
+    assert rows[0].split() == ["0", "RTX", "4090", "87", "1.5/24.0", "30", "76W", "20", "-", "any", "1", job_id]
+    assert rows[1].split()[8:11] == ["yes", "any", "1"]
     assert f"foreign {stranger.pid} sleep of " in rows[1]
-    assert rows[2].split()[8:] == ["-", "0", "0", "-"]
+    assert rows[2].split()[8:] == ["-", "any", "0", "-"]
 
     first, second, third = gpu.status()["gpus"]
     assert (first["job_id"], second["job_id"]) == (job_id, None)
@@ -142,7 +142,7 @@ def test_what_nvml_does_not_say_is_a_dash(gpu: Gpu, cards: FakeCards) -> None:
 
     row = gpu.says("status").splitlines()[1]
 
-    assert row.split() == ["0", "-", "-", "-/-", "-", "-", "-", "-", "0", "0", "-"]
+    assert row.split() == ["0", "-", "-", "-/-", "-", "-", "-", "-", "any", "0", "-"]
     card = gpu.status()["gpus"][0]
     assert [card[name] for name in ("uuid", "name", "memory_free_bytes", "power_w")] == [None] * 4
 
@@ -201,13 +201,13 @@ def test_a_card_is_disabled_enabled_and_kept_for_the_important(gpu: Gpu, cards: 
     cards.add()
 
     assert gpu.says("disable", "0", "1") == (
-        "gpu 0: disabled=True min_priority=0\ngpu 1: disabled=True min_priority=0\n"
+        "gpu 0: disabled=True min_priority=any\ngpu 1: disabled=True min_priority=any\n"
     )
     assert gpu.says("priority", "0", "10") == "gpu 0: disabled=True min_priority=10\n"
     assert gpu.says("enable", "0") == "gpu 0: disabled=False min_priority=10\n"
     assert gpu.says("priority", "0", "-5") == "gpu 0: disabled=False min_priority=-5\n"
 
-    assert [(card["disabled"], card["min_priority"]) for card in gpu.status()["gpus"]] == [(False, -5), (True, 0)]
+    assert [(card["disabled"], card["min_priority"]) for card in gpu.status()["gpus"]] == [(False, -5), (True, None)]
 
 
 def test_a_card_may_be_named_by_its_uuid_or_the_beginning_of_it(gpu: Gpu, cards: FakeCards) -> None:
@@ -240,10 +240,10 @@ def test_a_card_that_is_not_here_may_be_set_with_a_warning(gpu: Gpu, cards: Fake
 
     done = gpu.run("disable", "7")
 
-    assert (done.returncode, done.stdout) == (0, "gpu 7: disabled=True min_priority=0\n")
+    assert (done.returncode, done.stdout) == (0, "gpu 7: disabled=True min_priority=any\n")
     assert "warning: this host has no gpu 7" in done.stderr
     assert "gpu 7: not on this host; disabled=True" in gpu.says("status")
-    assert gpu.status()["policy_for_unseen"] == {"7": {"disabled": True, "min_priority": 0}}
+    assert gpu.status()["policy_for_unseen"] == {"7": {"disabled": True, "min_priority": None}}
     assert "UUID of gpu 7 is not known" in gpu.refuses(2, "disable", "--by-uuid", "7")
 
 

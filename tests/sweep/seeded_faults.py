@@ -123,9 +123,9 @@ FAULTS = (
     Fault(
         "a card is free once its job was asked to stop",
         "dispatcher/loop.py",
-        "        held = cards_of(claims | self.running.lingering, self.gpus)\n",
+        "        return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem)\n",
         "        heedful = {i: c for i, c in claims.items() if self.spool.asked_to_stop_by(i) is None}\n"
-        "        held = cards_of(heedful | self.running.lingering, self.gpus)\n",
+        "        return view_of(self.spool, heedful, self.running.lingering, self.gpus, self.nvml_problem)\n",
         f"{DISPATCHER}::test_a_card_is_not_given_away_while_a_stopped_job_still_runs",
     ),
     Fault(

@@ -7,24 +7,12 @@ from typing import Any
 
 import pytest
 
-from forgather_spool.gpu import CardPolicy, GpuPolicy
+from forgather_spool.gpu import CardPolicy, Gpu, GpuPolicy
 from forgather_spool.pending import NoCardLimit
-from forgather_spool.policy import View, Waiting, decide, start_order
+from forgather_spool.policy import View, Waiting, decide
 from tests.values.policy_cases import GIB, card, card_facts, host, job, process, restricted, started
 
 # Order
-
-
-def test_higher_priority_sorts_first_and_then_the_earlier_submit():
-    """The key needs only what a queue file's name has."""
-    names = [(0, "q_2_b"), (5, "q_3_c"), (-1, "q_0_z"), (0, "q_1_a")]
-
-    assert sorted(names, key=lambda name: start_order(*name)) == [
-        (5, "q_3_c"),
-        (0, "q_1_a"),
-        (0, "q_2_b"),
-        (-1, "q_0_z"),
-    ]
 
 
 def test_the_first_in_order_gets_the_only_card():
@@ -115,7 +103,7 @@ def test_a_desktop_on_a_card_does_not_make_it_busy():
 
 
 def test_a_process_of_our_own_is_not_foreign():
-    assert started([job("a")], host(card(0, processes=(process(1),)), our_pids={1})) == {"a": [0]}
+    assert started([job("a")], host(card(0, processes=(process(1),)), our_pids={1: "q_1"})) == {"a": [0]}
 
 
 def test_foreign_processes_do_not_count_where_the_owner_says_so():
@@ -211,23 +199,24 @@ def test_no_more_specs_are_read_than_could_start(view: View, read: int):
     assert queue.read == read
 
 
-class CountedTaken(dict[int, str]):
-    """Which cards are held, counting how often that is asked."""
+class CountedPolicy(GpuPolicy):
+    """Allows all, counting how often a card is looked at."""
 
-    asked = 0
+    looks = 0
 
-    def __contains__(self, index: object) -> bool:
-        self.asked += 1
-        return super().__contains__(index)
+    def of(self, gpu: Gpu) -> CardPolicy:
+        type(self).looks += 1
+        return super().of(gpu)
 
 
 @pytest.mark.parametrize("shape", [{"gpus": 1}, {"gpus": 2}, {"gpus": 1, "memory_gib": 10}])
 def test_a_thousand_jobs_alike_cost_no_more_looks_at_cards_than_one(shape: dict[str, Any]):
-    """A shape that found no place is not tried again, though all specs are read for one that needs no card."""
+    """What found no place is not tried again, though all specs are read for one that needs no card."""
 
     def looks(jobs: int) -> int:
-        taken = CountedTaken({0: "q_1", 1: "q_2"})
-        decide([job(f"q_{n:04}", **shape) for n in range(jobs)], host(card(0), card(1), taken=taken))
-        return taken.asked
+        CountedPolicy.looks = 0
+        view = host(card(0), card(1), taken={0: "q_1", 1: "q_2"}, policy=CountedPolicy())
+        decide([job(f"q_{n:04}", **shape) for n in range(jobs)], view)
+        return CountedPolicy.looks
 
     assert 0 < looks(1000) == looks(1)

@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from forgather_spool.gpu import CardPolicy, Gpu, GpuPolicy, GpuProcess
-from forgather_spool.job import GpuRef
+from forgather_spool.job import GpuRef, Terms
 from forgather_spool.pending import CardsBusy, NeedsMoreCards, NeedsMoreMemory, PriorityTooLow, StartsNext
-from forgather_spool.policy import View, Waiting, decide, start_order
+from forgather_spool.policy import Asks, View, Waiting, decide
+from tests.values.policy_cases import NOW, holder
 
 PRIORITIES = st.integers(-1, 2)
 MEMORIES = st.sampled_from([None, 10, 20, 30])
@@ -51,7 +52,7 @@ def cards(draw: st.DrawFn, index: int) -> Gpu:
 @st.composite
 def views(draw: st.DrawFn) -> View:
     gpus = [draw(cards(index)) for index in range(draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5])))]
-    policies = st.builds(CardPolicy, disabled=rarely(False, True), min_priority=PRIORITIES)
+    policies = st.builds(CardPolicy, disabled=rarely(False, True), min_priority=st.one_of(st.none(), PRIORITIES))
     keys = st.sampled_from([key for index in range(5) for key in (str(index), f"GPU-{index}")])
     held = draw(st.sets(st.integers(0, 4), max_size=1))
     return View(
@@ -59,9 +60,12 @@ def views(draw: st.DrawFn) -> View:
         policy=GpuPolicy(
             cards=draw(st.dictionaries(keys, policies, max_size=4)), ignore_foreign_processes=draw(st.booleans())
         ),
-        taken={index: f"held_{index}" for index in held},
-        our_pids={OUR_PID},
-        running_without_gpu=draw(st.integers(0, 3)),
+        now=NOW,
+        holders=[
+            *(holder(f"held_{index}", index) for index in held),
+            *(holder(f"running_{n}") for n in range(draw(st.integers(0, 3)))),
+        ],
+        our_pids={OUR_PID: "q_of_ours"},
         no_gpu_limit=draw(st.integers(0, 4)),
         paused=draw(rarely(False, True)),
         nvml_problem=draw(rarely(None, "no driver")),
@@ -71,40 +75,56 @@ def views(draw: st.DrawFn) -> View:
 @st.composite
 def queues(draw: st.DrawFn) -> list[Waiting]:
     shapes = draw(st.lists(st.tuples(PRIORITIES, st.sampled_from([0, 1, 1, 1, 2, 2, 3, 6]), MEMORIES), max_size=8))
-    entries = [Waiting(f"q_{n}", *shape) for n, shape in enumerate(shapes)]
-    return sorted(entries, key=lambda entry: start_order(entry.priority, entry.job_id))
+    entries = [
+        Waiting(f"q_{n}", priority, Asks(gpus=gpus, terms=Terms(gpu_memory_bytes=memory)))
+        for n, (priority, gpus, memory) in enumerate(shapes)
+    ]
+    return sorted(entries, key=lambda entry: (-entry.priority, entry.job_id))
+
+
+def taken(view: View) -> set[int]:
+    return {index for holder in view.holders for index in holder.cards}
+
+
+def without_gpu(view: View) -> int:
+    return sum(1 for holder in view.holders if not holder.cards)
+
+
+def least(gpu: Gpu, view: View) -> float:
+    wanted = view.policy.of(gpu).min_priority
+    return float("-inf") if wanted is None else wanted
 
 
 def may_have(gpu: Gpu, entry: Waiting, view: View) -> bool:
     """The rules of the manual, written a second time and in another order."""
     policy = view.policy.of(gpu)
     foreign = any(p.kind == "compute" and p.pid not in view.our_pids for p in gpu.processes)
-    roomy = entry.gpu_memory_bytes is None or (
-        gpu.memory_free_bytes is not None and gpu.memory_free_bytes >= entry.gpu_memory_bytes
+    roomy = entry.asks.terms.gpu_memory_bytes is None or (
+        gpu.memory_free_bytes is not None and gpu.memory_free_bytes >= entry.asks.terms.gpu_memory_bytes
     )
-    allowed = not policy.disabled and not gpu.excluded and policy.min_priority <= entry.priority
-    idle = gpu.index not in view.taken and (view.policy.ignore_foreign_processes or not foreign)
+    allowed = not policy.disabled and not gpu.excluded and least(gpu, view) <= entry.priority
+    idle = gpu.index not in taken(view) and (view.policy.ignore_foreign_processes or not foreign)
     return allowed and idle and roomy and gpu.problem is None and view.nvml_problem is None
 
 
 def best_choice(entry: Waiting, view: View, free: Sequence[Gpu]) -> tuple[GpuRef, ...] | None:
     """Of all sets of cards it may have, the one a person would pick with the rules at hand."""
-    choices = [c for c in combinations(free, entry.gpus) if all(may_have(gpu, entry, view) for gpu in c)]
+    choices = [c for c in combinations(free, entry.asks.gpus) if all(may_have(gpu, entry, view) for gpu in c)]
     if not choices:
         return None
-    best = min(choices, key=lambda c: sorted((-view.policy.of(gpu).min_priority, gpu.index) for gpu in c))
+    best = min(choices, key=lambda c: sorted((-least(gpu, view), gpu.index) for gpu in c))
     return tuple(sorted((gpu.ref for gpu in best), key=lambda ref: ref.index))
 
 
 def oracle(waiting: Sequence[Waiting], view: View) -> list[tuple[str, tuple[GpuRef, ...]]]:
     """Job after job, nothing skipped and nothing remembered."""
-    free, room = list(view.gpus), view.no_gpu_limit - view.running_without_gpu
+    free, room = list(view.gpus), view.no_gpu_limit - without_gpu(view)
     starts: list[tuple[str, tuple[GpuRef, ...]]] = []
     for entry in waiting:
         chosen = best_choice(entry, view, free)
-        if view.paused or chosen is None or (entry.gpus == 0 and room <= 0):
+        if view.paused or chosen is None or (entry.asks.gpus == 0 and room <= 0):
             continue
-        room -= entry.gpus == 0
+        room -= entry.asks.gpus == 0
         free = [gpu for gpu in free if gpu.ref not in chosen]
         starts.append((entry.job_id, chosen))
     return starts
@@ -122,13 +142,13 @@ def test_the_decision_is_the_one_that_trying_everything_finds(waiting: list[Wait
 
 @for_any(queues(), views())
 def test_no_card_is_given_twice_and_each_job_gets_what_it_asked(waiting: list[Waiting], view: View):
-    asked = {entry.job_id: entry.gpus for entry in waiting}
+    asked = {entry.job_id: entry.asks.gpus for entry in waiting}
 
     starts = decide(waiting, view).starts
 
     given_out = [ref.index for start in starts for ref in start.gpus]
     assert len(given_out) == len(set(given_out))
-    assert not set(given_out) & set(view.taken)
+    assert not set(given_out) & taken(view)
     assert all(len(start.gpus) == asked[start.job_id] for start in starts)
 
 
@@ -136,7 +156,7 @@ def test_no_card_is_given_twice_and_each_job_gets_what_it_asked(waiting: list[Wa
 def test_no_more_jobs_without_a_card_run_than_may(waiting: list[Waiting], view: View):
     after = decide(waiting, view).after
 
-    assert after.running_without_gpu <= max(view.no_gpu_limit, view.running_without_gpu)
+    assert without_gpu(after) <= max(view.no_gpu_limit, without_gpu(view))
 
 
 @for_any(queues(), views(), st.randoms(use_true_random=False))
@@ -194,7 +214,7 @@ def test_the_numbers_of_a_reason_add_up(waiting: list[Waiting], view: View):
 @for_any(queues(), views())
 def test_a_job_the_host_can_never_serve_does_not_start_on_an_idle_host_either(waiting: list[Waiting], view: View):
     idle_gpus = [replace(gpu, processes=(), memory_used_bytes=0) for gpu in view.gpus]
-    idle = replace(view, gpus=idle_gpus, taken={}, policy=GpuPolicy(cards={}))
+    idle = replace(view, gpus=idle_gpus, holders=[], policy=GpuPolicy(cards={}))
     reasons = decide(waiting, view).reasons(waiting)
     for entry in waiting:
         if isinstance(reasons[entry.job_id], (NeedsMoreCards, NeedsMoreMemory)):
@@ -220,5 +240,5 @@ def test_one_more_free_card_never_keeps_the_first_job_from_starting(waiting: lis
 
     if first in dict(starts_of(waiting, view)):
         assert first in dict(starts_of(waiting, richer))
-    if not decide(waiting, view).starts and waiting[0].gpus == 1 and waiting[0].priority >= 0:
+    if not decide(waiting, view).starts and waiting[0].asks.gpus == 1 and waiting[0].priority >= 0:
         assert view.paused or view.nvml_problem or first in dict(starts_of(waiting, richer))
