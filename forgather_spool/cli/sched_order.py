@@ -1,4 +1,7 @@
-"""`forgather sched hold|release`: which of the waiting jobs may start. Parses, calls one function, prints."""
+"""`forgather sched hold|release|reprioritize|move`: which waiting jobs start, and in which order.
+
+Parses, calls one function, prints.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,29 @@ from typing import Any
 
 import click
 
+from forgather_spool.schema import PRIORITY_LIMIT
+from forgather_spool.spool.look import find
+from forgather_spool.spool.place import Held, Queued, held_places, waiting_places
 from forgather_spool.spool.queue import Spool
 
-from .holding import Came, all_as_asked, hold_each, hold_many, release_each, release_many
+from .holding import Came, all_as_asked, entries_of, hold_each, hold_many, release_each, release_many
 from .job_document import as_json
 from .job_words import job_words
+from .moving import After, Before, reprioritize_each
+from .moving import move as move_one
 from .nudge import nudge
 from .show import shown
 
 Command = Callable[..., Any]
 
 
+json_option = click.option("--json", "json_", is_flag=True, help="A list of objects: job_id, as_asked, changed, said.")
+
+
 def which_jobs(command: Command) -> Command:
     """``[JOB]... | --group NAME | --all``, and ``--json``."""
     for decorate in (
-        click.option("--json", "json_", is_flag=True, help="A list of objects: job_id, as_asked, changed, said."),
+        json_option,
         click.option("--all", "all_", is_flag=True, help="Every such job there is."),
         click.option("--group", metavar="NAME", help="Those of one group."),
         click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words),
@@ -54,6 +65,58 @@ def release(jobs: tuple[str, ...], group: str | None, all_: bool, json_: bool) -
     _tell(came, json_)
 
 
+@click.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
+@click.option("--group", metavar="NAME", help="Those of one group.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-PRIORITY_LIMIT, PRIORITY_LIMIT),
+    metavar="N",
+    required=True,
+    help="Higher starts first.",
+)
+@json_option
+def reprioritize(jobs: tuple[str, ...], group: str | None, priority: int, json_: bool) -> None:
+    """Give waiting jobs another priority. One that has started keeps what it had, and the exit code is 1."""
+    spool = _spool(jobs, group, all_=False)
+    if group is not None:
+        places: list[Queued | Held] = [*held_places(spool), *waiting_places(spool)]
+        job_ids = [job_id for _, job_id in entries_of(spool, places, group)]
+    else:
+        job_ids = [find(spool, text) for text in jobs]
+    came = reprioritize_each(spool, job_ids, priority)
+    if any(one.changed for one in came):
+        nudge(spool)
+    _tell(came, json_)
+
+
+@click.command()
+@click.argument("job", metavar="JOB", shell_complete=job_words)
+@click.option("--first", is_flag=True, help="Before all others.")
+@click.option("--last", is_flag=True, help="After all others.")
+@click.option("--before", metavar="OTHER", help="Before that job.")
+@click.option("--after", metavar="OTHER", help="After that job.")
+@json_option
+def move(job: str, first: bool, last: bool, before: str | None, after: str | None, json_: bool) -> None:
+    """Give one waiting job another place in the queue.
+
+    Priority and id are the order, so it gets the nearest priority that puts it
+    there. Among jobs of one priority the older start first: to pass one it
+    passes all of them.
+    """
+    wishes: list[Before | After] = [
+        *([Before(None)] if first else []), *([After(None)] if last else []),
+        *([Before(before)] if before is not None else []), *([After(after)] if after is not None else []),
+    ]  # fmt: skip
+    if len(wishes) != 1:
+        raise click.UsageError("give one of --first, --last, --before OTHER, --after OTHER")
+    spool = Spool().create()
+    came = move_one(spool, job, wishes[0])
+    if came.changed:
+        nudge(spool)
+    _tell([came], json_)
+
+
 def _spool(jobs: tuple[str, ...], group: str | None, all_: bool) -> Spool:
     if [bool(jobs), group is not None, all_].count(True) != 1:
         raise click.UsageError("name the jobs, or give --group NAME, or --all")
@@ -71,5 +134,5 @@ def _tell(came: list[Came], json_: bool) -> None:
 
 
 def add_to(group: click.Group) -> None:
-    for command in (hold, release):
+    for command in (hold, release, reprioritize, move):
         group.add_command(command)

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name
+from forgather_spool.spool.place import Held, Queued
 from forgather_spool.spool.queue import Entry, Spool
 
 
@@ -26,6 +27,17 @@ def hold(spool: Spool, entries: Iterable[Entry]) -> list[Entry]:
 def release(spool: Spool, entries: Iterable[Entry]) -> list[Entry]:
     """Let jobs on hold start again, at the place they had; durable on return. Those that were on hold still."""
     return _moved(spool.paths.held, spool.paths.queue, entries)
+
+
+def reprioritize(spool: Spool, place: Queued | Held, priority: int) -> bool:
+    """Give a waiting job another priority; durable on return. False: it is no longer at `place`."""
+    target = spool.paths.waiting_at(place.job_id, priority, held=isinstance(place, Held))
+    try:
+        files.move(place.path, target)
+    except FileNotFoundError:
+        # NFS may lose the reply to a rename that was made: look at who owns the name, not at the errno.
+        return files.exists(target)
+    return True
 
 
 def _moved(source: str, target: str, entries: Iterable[Entry]) -> list[Entry]:

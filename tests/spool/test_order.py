@@ -12,6 +12,7 @@ from forgather_spool.errors import AlreadyClaimed, StorageFailed
 from forgather_spool.job import Cancelled, State
 from forgather_spool.spool import admit, files, order
 from forgather_spool.spool.look import look
+from forgather_spool.spool.place import locate, waiting_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 from tests import builders
@@ -119,3 +120,52 @@ def test_of_a_hold_and_a_claim_exactly_one_wins(spool: Spool) -> None:
     assert sorted([*held, *claimed]) == entries
     assert spool.held() == sorted(held)
     assert spool.taken(builders.HOST) == claimed
+
+
+# -- another priority -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [builders.submitted, builders.held])
+def test_another_priority_is_another_name_and_nothing_else(spool: Spool, make) -> None:
+    entry = make(spool, name="mine")
+    before = locate(spool, entry[1])
+
+    assert order.reprioritize(spool, before, -7)
+
+    after = locate(spool, entry[1])
+    assert (type(after), after.priority) == (type(before), -7)
+    assert look(spool, entry[1]).spec.name == "mine"
+    assert not order.reprioritize(spool, before, 3), "it is no longer there"
+
+
+def test_a_job_that_was_claimed_keeps_its_priority(spool: Spool) -> None:
+    entry = builders.submitted(spool)
+    place = locate(spool, entry[1])
+    builders.taken(spool, entry)
+
+    assert not order.reprioritize(spool, place, 9)
+
+    assert look(spool, entry[1]).priority == 0
+
+
+def _reprioritizes_all(home: str, priority: int, won) -> None:
+    spool = Spool(home)
+    won.put([place.job_id for place in waiting_places(spool) if order.reprioritize(spool, place, priority)])
+
+
+def test_two_who_want_other_priorities_at_once_and_a_dispatcher_lose_no_job(spool: Spool) -> None:
+    ids = {builders.submitted(spool)[1] for _ in range(300)}
+    spool.open_host(builders.HOST)
+    won = FORK.Queue()
+    programs = [FORK.Process(target=_reprioritizes_all, args=(spool.paths.home, n, won)) for n in (5, 9)]
+    programs.append(FORK.Process(target=_claims_all, args=(spool.paths.home, won)))
+
+    for program in programs:
+        program.start()
+    for _ in programs:
+        won.get(timeout=60)
+    for program in programs:
+        program.join()
+
+    there = [job_id for _, job_id in (*spool.waiting(), *spool.taken(builders.HOST))]
+    assert sorted(there) == sorted(ids)

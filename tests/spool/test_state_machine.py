@@ -14,6 +14,7 @@ from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.spool import admit, files, order
 from forgather_spool.spool.paths import CANCEL, parse_entry
+from forgather_spool.spool.place import held_places, waiting_places
 from forgather_spool.spool.queue import Spool, utc_now
 from tests.spool.crashing import dies_after
 
@@ -122,6 +123,13 @@ class Jobs(RuleBasedStateMachine):
         entry = self.pick(self.spool.held(), pick)
         with dies_after(death):
             order.release(self.spool, [entry] if entry is not None else [])
+
+    @rule(death=deaths, pick=picks, priority=st.integers(min_value=-2, max_value=2))
+    def reprioritize(self, death, pick, priority):
+        place = self.pick([*held_places(self.spool), *waiting_places(self.spool)], pick)
+        with dies_after(death):
+            if place is not None and place.priority != priority:
+                order.reprioritize(self.spool, place, priority)
 
     @rule(death=deaths, pick=picks)
     def cancel_one_on_hold(self, death, pick):

@@ -1,4 +1,4 @@
-"""`forgather sched hold|release`: as a user types them."""
+"""`forgather sched hold|release|reprioritize|move`: as a user types them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from forgather_spool.cli.moving import After, Before, priority_for
 from forgather_spool.cli.sched import sched
-from forgather_spool.errors import NoSuchJob
+from forgather_spool.errors import JobFailed, NoSuchJob, UsageError
 from forgather_spool.job import State
+from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool.look import look
+from forgather_spool.spool.paths import start_order
 from forgather_spool.spool.queue import Spool
 from tests import builders
 
@@ -113,3 +118,101 @@ def test_of_an_unknown_job_nothing_is_done(spool: Spool) -> None:
 
     assert isinstance(run("hold", entry[1], "nope").exception, NoSuchJob)
     assert spool.held() == []
+
+
+# -- reprioritize and move --------------------------------------------------------------------------------------------
+
+
+def names(spool: Spool) -> list[str | None]:
+    return [job["name"] for job in told("list")["jobs"]]
+
+
+def test_another_priority_is_another_place(spool: Spool, nudged: list[str]) -> None:
+    for name in ("a", "b", "c"):
+        builders.submitted(spool, name=name)
+
+    line = printed("reprioritize", "c", "--priority", "2")
+
+    assert line.rstrip().endswith("priority 0 -> 2; number 1 of 3 that wait")
+    assert names(spool) == ["c", "a", "b"]
+    assert nudged
+    assert told("reprioritize", "c", "--priority", "2")[0]["changed"] is False
+    assert run("reprioritize", "c").exit_code == 2
+
+
+def test_a_group_gets_another_priority_also_where_it_is_on_hold(spool: Spool) -> None:
+    builders.submitted(spool, name="a")
+    builders.submitted(spool, name="b", group="g")
+    builders.held(spool, name="c", group="g")
+
+    printed("reprioritize", "--group", "g", "--priority", "1")
+
+    assert names(spool) == ["b", "a", "c"]
+    assert [minus for minus, _ in spool.held()] == [-1]
+
+
+def test_who_started_already_is_told_so(spool: Spool) -> None:
+    entry = builders.running(spool)
+
+    result = run("reprioritize", entry[1], "--priority", "9")
+
+    assert (result.exit_code, result.stdout) == (1, f"{entry[1]}: has started already: running\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        (["c", "--first"], ["c", "high", "a", "b", "low"]),
+        (["a", "--last"], ["high", "b", "c", "low", "a"]),
+        (["low", "--before", "a"], ["high", "low", "a", "b", "c"]),
+        (["high", "--after", "c"], ["a", "b", "c", "high", "low"]),
+        (["high", "--after", "a"], ["a", "b", "c", "high", "low"]),
+        (["a", "--before", "b"], ["high", "a", "b", "c", "low"]),
+    ],
+    ids=" ".join,
+)
+def test_a_job_moves_and_the_others_stay_in_their_order(spool: Spool, words: list[str], then: list[str]) -> None:
+    for name, priority in (("high", 10), ("a", 0), ("b", 0), ("c", 0), ("low", -5)):
+        builders.submitted(spool, name=name, priority=priority)
+
+    printed("move", *words)
+
+    assert names(spool) == then
+
+
+def test_a_move_says_where_the_job_is_now(spool: Spool) -> None:
+    for name in ("a", "b", "c"):
+        builders.submitted(spool, name=name)
+
+    assert printed("move", "c", "--before", "b").rstrip().endswith("priority 0 -> 1; number 1 of 3 that wait")
+    assert printed("move", "c", "--before", "b").rstrip().endswith("is there already; number 1 of 3 that wait")
+
+
+def test_a_move_that_cannot_be_is_refused(spool: Spool) -> None:
+    top = builders.submitted(spool, priority=PRIORITY_LIMIT)
+    waits, runs = builders.submitted(spool), builders.running(spool)
+
+    assert isinstance(run("move", waits[1], "--before", top[1]).exception, UsageError)
+    assert isinstance(run("move", waits[1], "--before", runs[1]).exception, JobFailed)
+    assert isinstance(run("move", waits[1], "--after", waits[1]).exception, UsageError)
+    assert run("move", waits[1]).exit_code == 2
+    assert run("move", waits[1], "--first", "--last").exit_code == 2
+    assert run("move", runs[1], "--first").exit_code == 1
+
+
+entries = st.tuples(st.integers(-3, 3), st.integers(0, 20).map(lambda n: f"q_1738012412345_a1b2c3d4[{n}]"))
+
+
+@given(entry=entries, other=entries, wish=st.sampled_from([Before("x"), After("x")]))
+def test_the_priority_is_the_nearest_that_does_it(entry, other, wish) -> None:
+    def fulfilled(priority: int) -> bool:
+        mine = start_order((-priority, entry[1]))
+        return mine < start_order(other) if isinstance(wish, Before) else mine > start_order(other)
+
+    assume(entry[1] != other[1])
+
+    priority = priority_for(entry, other, wish)
+
+    assert fulfilled(priority)
+    step = 1 if priority < -entry[0] else -1
+    assert priority == -entry[0] or not fulfilled(priority + step)
