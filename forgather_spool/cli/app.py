@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "logs": ("logs_group:logs", "Look at what training runs logged."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
     "tls": ("tls:tls", "Certificates for our servers: make, renew, exchange."),
+    "metrics": ("metrics:metrics", "The queue in numbers, for Prometheus."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),
     "dispatch": ("dispatch:dispatch", "Run the dispatcher by hand."),
     "units": ("units:units", "Have systemd start the dispatcher when there is work."),

@@ -195,6 +195,21 @@ def replace_bytes(path: str, data: bytes, tmp: str) -> None:
         raise failed("replace", path, error) from None
 
 
+def publish(path: str, data: bytes) -> None:
+    """Put `data` at `path` for others to read (0644), whole and not durable. The one writer that leaves the spool.
+
+    Raises:
+        StorageFailed: it cannot be written there.
+    """
+    staged = _stage(data, os.path.dirname(path), durable=False)
+    try:
+        os.chmod(staged, 0o644)
+        os.rename(staged, path)
+    except OSError as error:
+        _unlink_quietly(staged)
+        raise failed("replace", path, error) from None
+
+
 def note(path: str, document: Document, tmp: str) -> None:
     """As `replace`, whole but not durable: for what is only of interest while the machine is up."""
     staged = _stage(dump(document), tmp, durable=False)
