@@ -136,6 +136,7 @@ RESULT: dict[str, Field] = {
     "peak_memory_bytes": Field("integer", None),
     "output_bytes": Field("integer", None, help="what the job wrote"),
     "output_lost_bytes": Field("integer", 0, help="of these, what output.log could not take (disk full)"),
+    "output_omitted_bytes": Field("integer", 0, help="of these, what was left out to keep within output_limit_bytes"),
     "journal_dropped_lines": Field("integer", 0, help="lines kept in output.log and not copied to the journal"),
     "steps": Field("objects", [], fields={"at": Field("string"), "did": Field("string")}, help="how it was stopped"),
 }

@@ -136,7 +136,10 @@ def tail(job: str, lines: int, from_start: bool, no_follow: bool, attempt: int |
 @one_job
 @one_attempt
 def dump(job: str, attempt: int | None) -> None:
-    """Every byte a job has written so far, as it is; of one that was run again, its latest attempt's."""
+    """Every byte a job has written so far, as it is; of one that was run again, its latest attempt's.
+
+    Of a job with --output-limit its head and its tail, and a line that says how much is left out between them.
+    """
     from forgather_spool.spool.output import Output
 
     spool = _spool()

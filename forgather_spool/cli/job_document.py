@@ -61,7 +61,10 @@ def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) ->
         "ended_at": _at(result.ended_at if result else None),
         "outcome": result and outcome_as_document(result.outcome),
         "exit_status": result and exit_status_of(result.outcome),
-        **{key: result and result.document.get(key) for key in ("cpu_s", "peak_memory_bytes", "output_bytes")},
+        **{
+            key: result and result.document.get(key)
+            for key in ("cpu_s", "peak_memory_bytes", "output_bytes", "output_omitted_bytes")
+        },
         "steps": (result.document.get("steps") if result else None) or [],
         "output_path": paths.output(job.job_id, job.attempt) if is_job_id(job.job_id) else None,
         "attempts": _attempts(spool, job),

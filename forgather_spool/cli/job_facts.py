@@ -13,6 +13,7 @@ from forgather_spool.pending import PendingReason
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
 from forgather_spool.spool.notices import told
+from forgather_spool.spool.output import written_bytes
 from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
 from forgather_spool.spool.queue import Spool
 
@@ -84,16 +85,17 @@ def _training(paths: Paths, job: Job) -> str | None:
 
 def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
     if job.result is None:
-        written = _size(paths.output(job.job_id, job.attempt))
+        written = written_bytes(paths.output(job.job_id, job.attempt))
         return [("output", None if written is None else f"{written:,} bytes so far")]
     told = job.result.document
-    lost = told.get("output_lost_bytes")
+    lost, omitted = told.get("output_lost_bytes"), told.get("output_omitted_bytes")
     return [
         ("outcome", describe(job.result.outcome)),
         ("took", took(job)),
         ("cpu", _with_unit(told.get("cpu_s"), "s", 2)),
         ("peak memory", _with_unit(told.get("peak_memory_bytes"), "bytes", 0)),
         ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
+        ("left out", f"{omitted:,} bytes between head and tail" if isinstance(omitted, int) and omitted else None),
         ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
         *[("step", step) for step in steps(job)],
         *_told(paths, job),
@@ -206,10 +208,3 @@ def _when(at: datetime | None) -> str | None:
 
 def _with_unit(value: object, unit: str, digits: int) -> str | None:
     return f"{value:,.{digits}f} {unit}" if isinstance(value, (int, float)) else None
-
-
-def _size(path: str) -> int | None:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return None

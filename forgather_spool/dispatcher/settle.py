@@ -8,7 +8,6 @@ or a create-once.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
 from forgather_spool.job import Claim, parse_at
 from forgather_spool.spool import admit, files
+from forgather_spool.spool.output import written_bytes
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 
@@ -141,10 +141,7 @@ class Settler:
         return started_at if isinstance(started_at, str) else None
 
     def _output_bytes(self, entry: Entry, attempt: int) -> int | None:
-        try:
-            return os.stat(self._spool.paths.output(entry[1], attempt)).st_size
-        except OSError:
-            return None
+        return written_bytes(self._spool.paths.output(entry[1], attempt))
 
     def set_aside_bad_specs(self) -> None:
         """A spec in running/ that nobody can read, of a job that has not started, goes to rejected/."""

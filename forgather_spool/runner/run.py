@@ -88,7 +88,8 @@ class Attempt:
             command = self._prepare(spec)
             family = Family(self._request.scope)
             requests = StopRequests(self._spool, self._request.job_id, self._request.attempt)
-            log = OutputLog(self._spool.paths.output(self._request.job_id, self._request.attempt))
+            output_path = self._spool.paths.output(self._request.job_id, self._request.attempt)
+            log = OutputLog(output_path, spec["output_limit_bytes"])
             self._announce(command)
             spawned = spawn(command)
         except (ForgatherError, OSError) as error:
@@ -107,6 +108,7 @@ class Attempt:
             peak_memory_bytes=family.peak_memory_bytes(),
             output_bytes=log.bytes_seen,
             output_lost_bytes=log.bytes_lost,
+            output_omitted_bytes=log.bytes_omitted,
             journal_dropped_lines=self._journal.dropped_lines,
             steps=supervision.stopping.steps,
         )

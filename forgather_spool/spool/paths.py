@@ -29,6 +29,8 @@ MAX_ATTEMPT_DIGITS = 6
 AGAIN = "again.json"
 MAX_INDEX_DIGITS = 7
 _REMOVING = ".removed."
+_TAIL = ".from-"
+_TAIL_DIGITS = 15
 CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
 
 
@@ -141,6 +143,20 @@ def _is_index(text: str) -> bool:
 
 def _all_in(text: str, alphabet: str) -> bool:
     return not text.strip(alphabet)
+
+
+def output_tail(output_path: str, start: int) -> str:
+    """Where the part of a job's output lies that begins with byte `start`, once ``output.log`` has its share.
+
+    With zeros before it, so that a shell's ``output.log*`` is in order.
+    """
+    return f"{output_path}{_TAIL}{start:0{_TAIL_DIGITS}d}"
+
+
+def output_tail_start(name: str) -> int | None:
+    """The byte a file of this name begins with; None: it is no part of an output."""
+    _, tail, digits = name.rpartition(_TAIL)
+    return int(digits) if tail and len(digits) >= _TAIL_DIGITS and _all_in(digits, "0123456789") else None
 
 
 class Paths:

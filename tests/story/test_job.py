@@ -19,6 +19,7 @@ from forgather_spool.cli.job import job
 from forgather_spool.errors import Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, State
+from forgather_spool.runner.output import OutputLog
 from forgather_spool.spool import admit
 from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool
@@ -244,6 +245,36 @@ def test_without_following_tail_prints_what_is_there(spool: Spool) -> None:
     entry = builders.running(spool, output=b"so far")
 
     assert printed("tail", "--no-follow", entry[1]) == "so far"
+
+
+def test_a_tail_goes_on_across_the_parts_of_a_limited_output(
+    spool: Spool, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    """Who keeps up is given every byte, though parts behind it are removed."""
+    entry = builders.running(spool)
+    log = OutputLog(spool.paths.output(entry[1], 1), 4096)
+    tail = start("tail", "--from-start", entry[1])
+    assert tail.stdout is not None
+
+    for first in range(0, 3000, 100):
+        lines = [b"%07d\n" % n for n in range(first, first + 100)]
+        log.write(b"".join(lines))
+        assert [tail.stdout.readline() for _ in lines] == lines
+    builders.end(spool, entry)
+
+    assert tail.stdout.read() == b""
+
+
+def test_dump_of_a_limited_output_is_head_marker_and_tail(spool: Spool) -> None:
+    entry = builders.running(spool)
+    log = OutputLog(spool.paths.output(entry[1], 1), 4096)
+    log.write(b"".join(b"%07d\n" % n for n in range(3000)))
+
+    head, _, rest = run("dump", entry[1]).stdout_bytes.partition(b"[forgather: ")
+
+    assert head.splitlines()[0] == b"0000000" and len(head) == 2048
+    assert rest.startswith(f"{log.bytes_omitted:,} bytes left out here".encode())
+    assert rest.endswith(b"0002999\n")
 
 
 def test_dump_gives_every_byte(spool: Spool) -> None:

@@ -72,6 +72,20 @@ def test_a_job_that_closes_its_output_goes_on(bench: Bench) -> None:
     assert bench.outcome("exec >&- 2>&-; sleep 0.2; exit 3") == Exited(3)
 
 
+def test_of_an_output_with_a_limit_head_and_tail_are_kept_and_the_result_says_how_much_is_not(bench: Bench) -> None:
+    entry, _ = bench.launch(["seq", "1", "1000000"], output_limit_bytes=100_000)
+
+    result = bench.result(entry)
+
+    expected = "".join(f"{n}\n" for n in range(1, 1_000_001)).encode()
+    folder = Path(bench.spool.paths.job(entry[1]))
+    parts = [part.read_bytes() for part in sorted(folder.glob("output.log*"))]
+    assert expected.startswith(parts[0]) and expected.endswith(b"".join(parts[1:])) and len(parts) == 3
+    assert sum(map(len, parts)) <= 100_000
+    assert result.document["output_bytes"] == len(expected)
+    assert result.document["output_omitted_bytes"] == len(expected) - sum(map(len, parts))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
