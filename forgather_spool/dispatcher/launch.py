@@ -94,6 +94,7 @@ class Launcher:
             self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
         except (ForgatherError, OSError) as error:
             return self._give_up(entry, attempt, hatched, str(error))
+        self._nursery.prepare()  # the next one's child, while this one's scope comes up
         return None
 
     def events(self) -> list[Launched | NotLaunched]:

@@ -65,6 +65,7 @@ class Dispatcher:
 
     def begin(self) -> None:
         """The first look: everything on disk, and what an earlier dispatcher left."""
+        self.nursery.prepare()  # it starts while we look
         paths = self.spool.paths
         self.spool.open_host(self.host_name)
         files.make_directory(paths.notices)

@@ -1,7 +1,9 @@
-"""The dispatcher's side of the nursery: hatch a waiting child, tell it to go, or let it go away.
+"""The dispatcher's side of the nursery: take a waiting child, tell it what to run, or let it go away.
 
-The write end of a go-pipe exists in the dispatcher alone. So when the
-dispatcher dies, every child that waits reads the end of its pipe and exits.
+One child more than needed is kept waiting: a fork costs a millisecond, which
+the next job then does not wait for. The write end of a go-pipe exists in the
+dispatcher alone. So when the dispatcher dies, every child that waits reads the
+end of its pipe and exits.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ import select
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forgather_spool.document import Document, dump, parse
 from forgather_spool.errors import Missing
-from forgather_spool.runner.request import GO, MAX_REQUEST_BYTES
+from forgather_spool.host import proc
+from forgather_spool.runner.request import GO, HATCH, MAX_REQUEST_BYTES
 
 REPLY_PATIENCE_S = 10.0  # a fork takes a millisecond; a machine that swaps takes longer
 REPLY_BYTES = 64 * 1024
@@ -29,11 +32,12 @@ PASSED_ON = frozenset({"PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "DBUS_SESSION_
 
 @dataclass(frozen=True, slots=True)
 class Hatched:
-    """A child that waits. `go_fd` is ours to write to or close; use `Nursery.go` and `Nursery.abandon`."""
+    """A child that waits to run `request`. `go_fd` is ours; use `Nursery.go` and `Nursery.abandon`."""
 
     pid: int
     start_ticks: int
     go_fd: int
+    request: bytes = b""
 
 
 class Nursery:
@@ -43,6 +47,7 @@ class Nursery:
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
+        self._awaited_fd = -1  # the go-pipe of the child that is asked for and not taken yet
 
     @property
     def pid(self) -> int | None:
@@ -57,20 +62,32 @@ class Nursery:
         data = dump(request)
         if len(data) > MAX_REQUEST_BYTES:
             raise Missing(f"the environment of this host is too large to pass on ({len(data)} bytes)")
+        for _ in range(2):
+            try:
+                child = self._take()
+            except (OSError, EOFError) as error:  # the nursery has died; its waiting children with it
+                self.close()
+                why = str(error) or "it ended"
+                continue
+            if proc.is_alive(child.pid, child.start_ticks):
+                return replace(child, request=data)
+            os.close(child.go_fd)  # somebody killed it while it waited
+            why = "the child it forked has gone"
+        raise Missing(f"the nursery does not answer: {why}", hint="forgather doctor")
+
+    def prepare(self) -> None:
+        """Ask for the next child, without waiting for it. What goes wrong is told by the next `hatch`."""
         try:
-            return self._hatch(data)
-        except (OSError, EOFError):  # it has died; its waiting children with the pipe that is now closed
+            self._ask()
+        except OSError:
             self.close()
-        try:
-            return self._hatch(data)
-        except (OSError, EOFError) as error:
-            self.close()
-            raise Missing(f"the nursery does not answer: {error or 'it ended'}", hint="forgather doctor") from None
 
     def go(self, hatched: Hatched) -> None:
-        """Let the child run its job. If it has died meanwhile its scope is empty, and that tells."""
+        """Tell the child to run its job. If it has died meanwhile its scope is empty, and that tells."""
+        rest = memoryview(GO + hatched.request + GO)
         try:
-            os.write(hatched.go_fd, GO)
+            while rest:
+                rest = rest[os.write(hatched.go_fd, rest) :]
         except OSError:
             pass  # closing tells it to exit
         finally:
@@ -82,6 +99,9 @@ class Nursery:
 
     def close(self) -> None:
         """End the nursery; what it hatched lives on. The next `hatch` starts another."""
+        if self._awaited_fd >= 0:
+            os.close(self._awaited_fd)
+            self._awaited_fd = -1
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -90,18 +110,28 @@ class Nursery:
             self._process.wait()
             self._process = None
 
-    def _hatch(self, data: bytes) -> Hatched:
+    def _ask(self) -> None:
+        if self._awaited_fd >= 0:
+            return
         sock = self._sock or self._start()
         read_fd, go_fd = os.pipe2(os.O_CLOEXEC)
         try:
-            try:
-                socket.send_fds(sock, [data], [read_fd])
-            finally:
-                os.close(read_fd)
-            reply = _reply(sock)
-        except BaseException:
+            socket.send_fds(sock, [HATCH], [read_fd])
+        except OSError:
             os.close(go_fd)
             raise
+        finally:
+            os.close(read_fd)
+        self._awaited_fd = go_fd
+
+    def _take(self) -> Hatched:
+        self._ask()
+        assert self._sock is not None
+        reply = _reply(self._sock)
+        go_fd, self._awaited_fd = self._awaited_fd, -1
+        if "error" in reply:
+            os.close(go_fd)
+            raise Missing(f"the nursery could not fork a runner: {reply['error']}")
         return Hatched(reply["pid"], reply["start_ticks"], go_fd)
 
     def _start(self) -> socket.socket:
@@ -133,6 +163,4 @@ def _reply(sock: socket.socket) -> dict[str, Any]:
     if not data:
         raise EOFError
     reply: dict[str, Any] = parse(data)
-    if "error" in reply:
-        raise Missing(f"the nursery could not fork a runner: {reply['error']}")
     return reply

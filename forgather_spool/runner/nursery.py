@@ -4,10 +4,11 @@ Forked and not started anew, a runner is there in a millisecond and shares its
 memory with the others. Forked from here and not from the dispatcher, it is lean,
 single-threaded and knows none of the dispatcher's descriptors.
 
-A child waits at its go-pipe while the dispatcher writes its claim and puts it
-into its scope. If the dispatcher dies, the pipe ends and the child exits: it
-must never run a command outside its scope. The nursery ends with its socket;
-runners that have gone live on.
+A child is there before its job: it waits at its go-pipe, while the dispatcher
+writes its claim and puts it into its scope, and is told only then what to run.
+If the dispatcher dies, the pipe ends and the child exits: it must never run a
+command outside its scope. The nursery ends with its socket; runners that have
+gone live on.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ import _socket
 import ctypes
 import gc
 import os
+import resource  # noqa: F401  every runner asks it at its end: loaded once, here
 import sys
 
-from forgather_spool.document import Document, dump
+from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import GO, MAX_REQUEST_BYTES, Request
+from forgather_spool.runner.request import GO, HATCH, Request
 from forgather_spool.runner.run import run_job
 
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _FD_BYTES = 4
+_READ_BYTES = 65536
 _FIRST_FD = 3
 _FD_LIMIT = 1 << 20
 
@@ -42,11 +45,11 @@ def serve(socket_fd: int, home: str) -> None:
     signals.as_the_kernel_made_them()
     signals.ignore(signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ)
     signals.reap_by_itself()
+    parse(b"{}")  # loads what parsing needs: 7 ms that no child should spend
     gc.collect()
     gc.freeze()  # else the first collection in each child would copy every page
-    while (received := _receive(sock)) is not None:
-        data, go_fd = received
-        reply = _hatch(data, go_fd, home)
+    while (go_fd := _receive(sock)) is not None:
+        reply = _hatch(go_fd, home)
         os.close(go_fd)
         try:
             sock.send(dump(reply))
@@ -54,48 +57,57 @@ def serve(socket_fd: int, home: str) -> None:
             return
 
 
-def _receive(sock: _socket.socket) -> tuple[bytes, int] | None:
-    """A request and the read end of its go-pipe; None when the dispatcher is gone."""
+def _receive(sock: _socket.socket) -> int | None:
+    """The read end of the go-pipe of a child to hatch; None when the dispatcher is gone."""
     room = _socket.CMSG_SPACE(_FD_BYTES)
     try:
-        data, ancillary, _, _ = sock.recvmsg(MAX_REQUEST_BYTES, room, _socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = sock.recvmsg(len(HATCH), room, _socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data or not ancillary:
         return None
-    return data, int.from_bytes(ancillary[0][2][:_FD_BYTES], sys.byteorder)
+    return int.from_bytes(ancillary[0][2][:_FD_BYTES], sys.byteorder)
 
 
-def _hatch(data: bytes, go_fd: int, home: str) -> Document:
+def _hatch(go_fd: int, home: str) -> Document:
     """Fork a child that waits for its go; what to answer the dispatcher."""
     try:
-        request = Request.from_bytes(data)
         pid = os.fork()
-    except Exception as error:  # the nursery must go on; the dispatcher puts this job back
-        return {"error": f"{type(error).__name__}: {error}"}
+    except OSError as error:  # the nursery must go on; the dispatcher puts this job back
+        return {"error": str(error)}
     if pid == 0:
-        _live(request, go_fd, home)
+        _live(go_fd, home)
     ticks = proc.start_ticks(pid)
     if ticks is None:
-        return {"error": f"the child {pid} for {request.job_id} ended at once"}
-    return {"job_id": request.job_id, "pid": pid, "start_ticks": ticks}
+        return {"error": f"the child {pid} ended at once"}
+    return {"pid": pid, "start_ticks": ticks}
 
 
-def _live(request: Request, go_fd: int, home: str) -> None:
+def _live(go_fd: int, home: str) -> None:
     """The child's whole life; does not return."""
+    request = None
     try:
         os.setsid()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _prctl(_PR_SET_NAME, b"forgather-run", 0, 0, 0)
         go_fd = _keep_only(go_fd)
         signals.as_the_kernel_made_them()
-        if os.read(go_fd, 1) == GO:
+        request = _await_go(go_fd)
+        if request is not None:
             os.close(go_fd)
             run_job(request, home)
     except BaseException as error:
-        _report(request, error)
+        _report("forgather-run" if request is None else request.job_id, error)
     finally:
         os._exit(0)
+
+
+def _await_go(go_fd: int) -> Request | None:
+    """What to run, once we may; None: nothing. A dispatcher killed while it tells us has told us nothing."""
+    said = b""
+    while chunk := os.read(go_fd, _READ_BYTES):
+        said += chunk
+    return Request.from_bytes(said[len(GO) : -len(GO)]) if said.startswith(GO) and said.endswith(GO) else None
 
 
 def _keep_only(fd: int) -> int:
@@ -106,9 +118,9 @@ def _keep_only(fd: int) -> int:
     return _FIRST_FD
 
 
-def _report(request: Request, error: BaseException) -> None:
+def _report(identifier: str, error: BaseException) -> None:
     """Our own bug: nobody is left to tell but the journal. The dispatcher will find the job lost."""
     import traceback
 
     lines = traceback.format_exception(error)
-    JournalSender(request.job_id).send_lines("".join(["the runner failed: ", *lines]).encode().splitlines(), priority=3)
+    JournalSender(identifier).send_lines("".join(["the runner failed: ", *lines]).encode().splitlines(), priority=3)

@@ -1,4 +1,4 @@
-"""What the dispatcher asks of the nursery: run this attempt, with these cards, in this environment."""
+"""What the dispatcher tells a waiting child: run this attempt, with these cards, in this environment."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_REQUEST_BYTES = 128 * 1024  # one datagram, below the default net.core.wmem_default of 208 KiB
-GO = b"g"  # through the go-pipe; its end, or anything else, means: do not run
+HATCH = b"h"  # to the nursery, with the read end of a go-pipe: a child, please
+MAX_REQUEST_BYTES = 48 * 1024  # an empty pipe takes it at once, so telling a child never blocks
+GO = b"\x06"  # before and after the request that comes through the go-pipe; no JSON holds this byte
 
 
 class Request:

@@ -66,7 +66,7 @@ def _take_start(spool: Spool, request: Request) -> str | None:
     if claim["runner"] != {"pid": me, "start_ticks": proc.start_ticks(me)} or claim["attempt"] != request.attempt:
         return "its claim names another runner"
     try:
-        return None if spool.start(job_id, request.attempt) else "its claim was withdrawn"
+        return None if spool.start(job_id, request.host, request.attempt) else "its claim was withdrawn"
     except StorageFailed as error:
         # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
         return str(error)

@@ -87,22 +87,23 @@ def read_document(path: str) -> Document:
         raise BadDocument(f"{path}: {error.where}", error.problem, hint=error.hint) from None
 
 
-def write_once(path: str, document: Document, tmp: str) -> None:
-    """Create `path`, durable on return. `tmp` is a directory of the same file system.
+def write_once(path: str, document: Document, tmp: str, *, durable: bool = True) -> None:
+    """Create `path`, whole, and durable on return if so wished. `tmp` is a directory of the same file system.
 
     Raises:
         FileExistsError: somebody was first; theirs stands.
     """
-    write_bytes_once(path, dump(document), tmp)
+    write_bytes_once(path, dump(document), tmp, durable=durable)
 
 
-def write_bytes_once(path: str, data: bytes, tmp: str) -> None:
+def write_bytes_once(path: str, data: bytes, tmp: str, *, durable: bool = True) -> None:
     """As `write_once`, for bytes that are no JSON."""
-    staged = _stage(data, tmp)
+    staged = _stage(data, tmp, durable=durable)
     try:
         _link(staged, path)
         try:
-            sync_directory(os.path.dirname(path))
+            if durable:
+                sync_directory(os.path.dirname(path))
         except OSError:
             _unlink_quietly(path)  # not acknowledged, so better not there
             raise
@@ -220,8 +221,8 @@ def note(path: str, document: Document, tmp: str) -> None:
         raise failed("replace", path, error) from None
 
 
-def move(source: str, target: str) -> None:
-    """Rename, durable in its directories on return. `target` must be a name nobody else makes.
+def move(source: str, target: str, *, durable: bool = True) -> None:
+    """Rename, on return durable in its directories if so wished. `target` must be a name nobody else makes.
 
     Raises:
         FileNotFoundError: somebody else moved it first (or, on NFS, the reply
@@ -229,7 +230,7 @@ def move(source: str, target: str) -> None:
     """
     try:
         os.rename(source, target)
-        for directory in dict.fromkeys((os.path.dirname(target), os.path.dirname(source))):
+        for directory in dict.fromkeys((os.path.dirname(target), os.path.dirname(source))) if durable else ():
             sync_directory(directory)
     except FileNotFoundError:
         raise
@@ -284,8 +285,8 @@ def discard(path: str) -> None:
         raise failed("remove", path, error) from None
 
 
-def make_directory(path: str) -> None:
-    """One directory, 0700 whatever the umask, durable in its parent. Standing already is fine.
+def make_directory(path: str, *, durable: bool = True) -> None:
+    """One directory, 0700 whatever the umask, durable in its parent if so wished. Standing already is fine.
 
     The parent is synced in either case: whoever made it may have died before that.
     """
@@ -296,7 +297,8 @@ def make_directory(path: str) -> None:
         except FileExistsError:
             if not os.path.isdir(path):
                 raise UnreadableFile(f"{path}: is in the way: not a directory") from None
-        sync_directory(os.path.dirname(path))
+        if durable:
+            sync_directory(os.path.dirname(path))
     except OSError as error:
         raise failed("make", path, error) from None
 
@@ -350,6 +352,16 @@ def remove_directory(path: str) -> bool:
 
 def make_private(path: str) -> None:
     """0600 and durable: for a file that another program wrote and that becomes ours by a rename."""
+    make_durable(path, mode=FILE_MODE)
+
+
+def make_durable(path: str, *, mode: int | None = None) -> None:
+    """What the file holds, that is; its name is `make_names_durable`'s. With `mode` set, its mode too.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        UnreadableFile, StorageFailed: as `read_bytes`.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -357,12 +369,22 @@ def make_private(path: str) -> None:
     except OSError as error:
         raise _cannot_open(path, error) from None
     try:
-        os.fchmod(fd, FILE_MODE)
+        if mode is not None:
+            os.fchmod(fd, mode)
         os.fsync(fd)
     except OSError as error:
         raise failed("sync", path, error) from None
     finally:
         os.close(fd)
+
+
+def make_names_durable(*directories: str) -> None:
+    """Every name that stands in them now. Raises StorageFailed."""
+    for directory in directories:
+        try:
+            sync_directory(directory)
+        except OSError as error:
+            raise failed("sync", directory, error) from None
 
 
 def sync_directory(path: str) -> None:

@@ -150,23 +150,27 @@ class Spool:
     def claim(self, entry: Entry, host: str) -> None:
         """Take a waiting job for `host`: the rename is the claim. `open_host` came before.
 
+        Nothing here is durable yet, nor in `write_claim`: a power cut puts the
+        job back, and until `start` nothing of it has run.
+
         Raises:
             AlreadyClaimed: another was first; nothing changed.
         """
-        self._take(entry, host)
-        files.make_directory(self.paths.job(entry[1]))
+        self._take(entry, host, durable=False)
+        files.make_directory(self.paths.job(entry[1]), durable=False)
 
-    def _take(self, entry: Entry, folder: str, *, held: bool = False) -> None:
+    def _take(self, entry: Entry, folder: str, *, durable: bool, held: bool = False) -> None:
         job_id, priority = entry[1], -entry[0]
         source = self.paths.waiting_at(job_id, priority, held=held)
         try:
-            files.move(source, self.paths.taken(folder, job_id, priority))
+            files.move(source, self.paths.taken(folder, job_id, priority), durable=durable)
         except FileNotFoundError:
             raise AlreadyClaimed(f"job {job_id} is no longer waiting") from None
 
     def write_claim(self, job_id: str, claim: Document, attempt: int | None = None) -> None:
         """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already."""
-        files.write_once(self.paths.claim(job_id, attempt or self.attempt(job_id)), claim, self.paths.tmp)
+        path = self.paths.claim(job_id, attempt or self.attempt(job_id))
+        files.write_once(path, claim, self.paths.tmp, durable=False)
 
     def withdraw_claim(self, job_id: str, attempt: int | None = None) -> bool:
         """Take claim.json away. False: it is gone, so a runner has renamed it to started.json, or nobody wrote it.
@@ -192,13 +196,21 @@ class Spool:
 
     # -- steps of a runner ------------------------------------------------------------------------------------------
 
-    def start(self, job_id: str, attempt: int | None = None) -> bool:
-        """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run."""
+    def start(self, job_id: str, host: str, attempt: int | None = None) -> bool:
+        """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run.
+
+        From here on the attempt is on disk for good: with the start all that
+        led to it becomes durable, the claim's text, the job's folder and its
+        place in running/`host`/.
+        """
         attempt = attempt or self.attempt(job_id)
+        claim = self.paths.claim(job_id, attempt)
         try:
-            files.move(self.paths.claim(job_id, attempt), self.paths.started(job_id, attempt))
+            files.make_durable(claim)
+            files.move(claim, self.paths.started(job_id, attempt))
         except FileNotFoundError:
             return False
+        files.make_names_durable(self.paths.jobs, self.paths.running_on(host))
         return True
 
     # -- ending -----------------------------------------------------------------------------------------------------
@@ -236,7 +248,7 @@ class Spool:
 
     def cancel_waiting(self, entry: Entry, by: str, *, held: bool = False) -> None:
         """End a job that has not been claimed. Raises AlreadyClaimed: it is running, released, held or gone."""
-        self._take(entry, CANCEL, held=held)
+        self._take(entry, CANCEL, durable=True, held=held)
         self.end_unstarted(entry, CANCEL, by)
 
     def end_unstarted(self, entry: Entry, folder: str, by: str) -> None:
@@ -268,6 +280,7 @@ class Spool:
             files.write_once(path, request, self.paths.tmp)
         except FileExistsError:
             return False
+        files.make_names_durable(self.paths.jobs)  # before its start, the job's folder may not be
         return True
 
     def is_asked_to_give_way(self, job_id: str, attempt: int) -> bool:

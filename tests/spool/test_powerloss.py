@@ -64,6 +64,9 @@ class EmptyMachine:
 class Nursery:
     """Its children are told to go and do what `run` says, at once."""
 
+    def prepare(self):
+        return None
+
     def hatch(self, request):
         return Hatched(GONE["pid"], GONE["start_ticks"], -1)
 
@@ -80,7 +83,7 @@ def claim_of(entry: Entry) -> dict[str, object]:
 
 def run(spool: Spool, entry: Entry, say) -> None:
     """A runner, as `runner/run.py` goes about it: what it starts has run once this says so."""
-    if not spool.start(entry[1]):
+    if not spool.start(entry[1], HOST):
         return
     say("ran", entry[1])
     ended_at = utc_now()

@@ -56,10 +56,10 @@ def test_a_claim_is_either_started_or_withdrawn(spool):
     spool.write_claim(entry[1], {"version": 1})
 
     assert spool.withdraw_claim(entry[1])
-    assert not spool.start(entry[1])
+    assert not spool.start(entry[1], HOST)
 
     spool.write_claim(entry[1], {"version": 1})
-    assert spool.start(entry[1])
+    assert spool.start(entry[1], HOST)
     assert not spool.withdraw_claim(entry[1])
     assert spool.has_started(entry[1])
 

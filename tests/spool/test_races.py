@@ -82,7 +82,7 @@ def test_a_start_and_a_withdrawal_of_one_claim_never_both_succeed(tmp_path):
         spool.write_claim(job_id, {"version": 1})
 
         def start_or_withdraw(n, job_id=job_id):
-            return spool.withdraw_claim(job_id) if n % 2 else spool.start(job_id)
+            return spool.withdraw_claim(job_id) if n % 2 else spool.start(job_id, "box")
 
         won = race(start_or_withdraw, 4, FORK.Queue())
 

@@ -45,7 +45,7 @@ def started_by_us(spool: Spool, boot_id: str) -> Entry:
         "scope": f"forgather-job-{entry[1]}-1.scope", "runner": me, "claimed_at": utc_now(),
     }  # fmt: skip
     spool.write_claim(entry[1], claim)
-    spool.start(entry[1])
+    spool.start(entry[1], HOST)
     return entry
 
 

@@ -89,7 +89,7 @@ class Jobs(RuleBasedStateMachine):
             return
         before = self.spool.has_started(entry[1])
         with dies_after(death):
-            self.spool.start(entry[1])
+            self.spool.start(entry[1], HOST)
         if self.spool.has_started(entry[1]) and not before:
             self.starts[entry[1]] = self.starts.get(entry[1], 0) + 1
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from forgather_spool.errors import Missing
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, Exited, Killed, Refused, TimedOut
+from forgather_spool.runner.request import GO
 from tests.story.bench_of_runners import Bench, ended
 from tests.waiting import wait_until
 
@@ -330,11 +330,37 @@ def test_the_nursery_ends_with_its_dispatcher(bench: Bench) -> None:
     wait_until(lambda: is_gone(int(run.stdout)))
 
 
-def test_a_request_the_nursery_cannot_read_is_an_error_and_not_its_end(bench: Bench) -> None:
-    with pytest.raises(Missing, match="job_id"):
-        bench.nursery.hatch({"version": 99})
+def test_a_child_that_cannot_read_what_it_is_told_ends_alone(bench: Bench) -> None:
+    hatched = bench.nursery.hatch({"version": 99})
 
+    bench.nursery.go(hatched)
+
+    wait_until(lambda: ended(hatched))
     assert bench.outcome("exit 1") == Exited(1)
+
+
+def test_a_child_that_was_told_half_of_it_runs_nothing(bench: Bench) -> None:
+    """Its dispatcher was killed while it told: the pipe ends too early."""
+    entry = bench.take("touch ran")
+    hatched = bench.hatch(entry)
+
+    os.write(hatched.go_fd, GO + hatched.request[:-1])
+    bench.nursery.abandon(hatched)
+
+    wait_until(lambda: ended(hatched))
+    assert not (bench.folder / "ran").exists()
+    assert not bench.spool.has_started(entry[1])
+
+
+def test_a_waiting_child_that_was_killed_is_replaced(bench: Bench) -> None:
+    bench.nursery.prepare()
+    assert bench.nursery.pid is not None
+    wait_until(lambda: len(proc.children_of(bench.nursery.pid or 0)) == 1)
+    (child,) = proc.children_of(bench.nursery.pid)
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: is_gone(child))
+
+    assert bench.outcome("exit 3") == Exited(3)
 
 
 def test_ended_runners_leave_no_zombies(bench: Bench) -> None:

@@ -37,7 +37,7 @@ def everything_half_done(world: World) -> None:
         world.spool.claim(entry, HOST)
         world.spool.write_claim(entry[1], claim_of_the_dead(entry))
     for entry in (started, ending):
-        world.spool.start(entry[1])
+        world.spool.start(entry[1], HOST)
     _leave_result(world, ending)
     for entry in (cancelling, cancelled):
         os.rename(world.spool.paths.queued(entry[1], 0), world.spool.paths.taken(CANCEL, entry[1], 0))

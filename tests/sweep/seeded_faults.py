@@ -100,7 +100,7 @@ FAULTS = (
     Fault(
         "a runner starts without renaming its claim",
         "runner/run.py",
-        "        return None if spool.start(job_id, request.attempt) else",
+        "        return None if spool.start(job_id, request.host, request.attempt) else",
         "        return None if job_id else",
         f"{RUNNER_KILLED}[0]",
     ),
