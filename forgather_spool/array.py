@@ -13,6 +13,8 @@ Light: `forgather submit` comes through here.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from forgather_spool.errors import BadDocument
 
 MAX_MEMBERS = 1_000_000
@@ -33,6 +35,14 @@ def indexes(text: str, *, where: str = "$.array.indexes") -> list[int]:
             raise BadDocument(where, f"more than {MAX_MEMBERS:,} members", hint="submit several arrays")
         found.update(members)
     return sorted(found)
+
+
+def size(text: str, *, where: str = "$.array.indexes") -> int:
+    """How many members `text` spells: without making them where it is plain to see. Raises as `indexes`."""
+    ranges = sorted((_range(part.strip(), where) for part in text.split(",")), key=lambda members: members.start)
+    if any(after.start <= before[-1] for before, after in pairwise(ranges)):
+        return len(indexes(text, where=where))
+    return sum(map(len, ranges))
 
 
 def with_limit(text: str) -> tuple[str, int | None]:

@@ -25,8 +25,9 @@ _AFTER = {
     "when": Field("string", "ok", choices=("ok", "any", "notok"), help="how it must have ended"),
 }
 _ARRAY = {
-    "indexes": Field("string", maximum=4096, help="such as 0-99 or 1,3,5-9:2"),
+    "indexes": Field("string", maximum=65_536, help="such as 0-99 or 1,3,5-9:2"),
     "limit": Field("integer", None, minimum=1, help="how many members run at once"),
+    "size": Field("integer", None, minimum=1, help="what FORGATHER_ARRAY_SIZE says; absent: how many members it has"),
 }
 
 SPEC: dict[str, Field] = {

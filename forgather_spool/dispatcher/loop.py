@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
-from forgather_spool.dispatcher.running import Running, attempt_of_scope
+from forgather_spool.dispatcher.running import Running
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.dispatcher.telling import Telling
 from forgather_spool.dispatcher.view import claim_of_attempt, view_of
@@ -24,7 +24,7 @@ from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
-from forgather_spool.host.base import Host
+from forgather_spool.host.base import Host, attempt_of_scope
 from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, batch, files
 from forgather_spool.spool.paths import parse_entry

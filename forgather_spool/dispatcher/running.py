@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 
 from forgather_spool.host import proc
-from forgather_spool.host.base import SCOPE_PREFIX, Host
+from forgather_spool.host.base import Host
 from forgather_spool.job import Claim
 from forgather_spool.spool.queue import Entry
 
@@ -107,9 +107,3 @@ class Running:
         pidfd = self._pidfds.pop(job_id, None)
         if pidfd is not None:
             os.close(pidfd)
-
-
-def attempt_of_scope(scope: str) -> tuple[str, int]:
-    """The job id and the attempt in a scope's name; see `host.base.scope_name`. Attempt 0: another's scope."""
-    stem, _, number = scope.removesuffix(".scope").rpartition("-")
-    return stem.removeprefix(SCOPE_PREFIX), int(number) if number.isascii() and number.isdigit() else 0

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu, GpuPolicy
 from forgather_spool.host import proc
-from forgather_spool.host.base import SCOPE_PREFIX
+from forgather_spool.host.base import attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.policy import Group, Holder, View
 from forgather_spool.spool import files, settings
@@ -144,5 +144,5 @@ def job_of_pid(spool: Spool, pid: int) -> str | None:
     scope = proc.scope_of(pid)
     if scope is None:
         return None
-    job_id = scope.removeprefix(SCOPE_PREFIX).rpartition("-")[0]
+    job_id, _ = attempt_of_scope(scope)
     return job_id if os.path.lexists(spool.paths.job(job_id)) else None

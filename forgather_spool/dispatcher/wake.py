@@ -43,6 +43,9 @@ OF_A_JOB = (
     "FORGATHER_SCOPE",
     "FORGATHER_JOB_ID",
     "FORGATHER_ATTEMPT",
+    "FORGATHER_ARRAY_ID",
+    "FORGATHER_ARRAY_INDEX",
+    "FORGATHER_ARRAY_SIZE",
 )  # a job may submit; the dispatcher is none of it
 
 

@@ -16,8 +16,19 @@ SCOPE_PREFIX = "forgather-job-"
 
 
 def scope_name(job_id: str, attempt: int) -> str:
-    """The scope of one attempt, e.g. ``forgather-job-q_1738012412345_a1b2c3d4-1.scope``."""
-    return f"{SCOPE_PREFIX}{job_id}-{attempt}.scope"
+    """The scope of one attempt, e.g. ``forgather-job-q_1738012412345_a1b2c3d4-1.scope``.
+
+    Member 7 of an array has ``q_1738012412345_a1b2c3d4.7`` there: a unit's name takes no brackets.
+    """
+    plain = job_id.replace("[", ".").removesuffix("]")
+    return f"{SCOPE_PREFIX}{plain}-{attempt}.scope"
+
+
+def attempt_of_scope(scope: str) -> tuple[str, int]:
+    """The job id and the attempt in the name of a scope. Attempt 0: somebody else's scope, and the id means nothing."""
+    stem, _, number = scope.removesuffix(".scope").rpartition("-")
+    family, dot, index = stem.removeprefix(SCOPE_PREFIX).partition(".")
+    return f"{family}[{index}]" if dot else family, int(number) if number.isascii() and number.isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ class Attempt:
         )
 
     def _prepare(self, spec: dict[str, Any]) -> Command:
-        env = job_environment(self._request, spec["env"], self._spool.paths.home)
+        env = job_environment(self._request, spec, self._spool.paths.home)
         cwd = find_cwd(spec["cwd"], env)
         argv = list(spec["argv"])
         if spec["script"] is not None:

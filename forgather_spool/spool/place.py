@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from forgather_spool.job import State
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry
+from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry, start_order
 from forgather_spool.spool.queue import Entry, Spool
 
 ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds
@@ -130,7 +130,7 @@ def active_places(spool: Spool) -> list[Taken]:
     found = [
         (entry, host) for host in (*spool.hosts_with_jobs(), CANCEL) for entry in spool.taken(host)
     ]  # fmt: skip
-    return [_taken_at(spool, entry, host) for entry, host in sorted(found)]
+    return [_taken_at(spool, entry, host) for entry, host in sorted(found, key=lambda one: start_order(one[0]))]
 
 
 def ended_places(spool: Spool, *, up_to_day: str | None = None, exact: bool = True) -> Iterator[Ended]:

@@ -42,6 +42,13 @@ def test_the_most_members_are_fine_and_lists_of_ranges_are_counted_together():
         array.indexes("0-999999,2000000")
 
 
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20), st.integers(1, 7)), min_size=1, max_size=4))
+def test_the_size_is_the_number_of_members(ranges):
+    text = ",".join(f"{low}-{low + length}:{step}" for low, length, step in ranges)
+
+    assert array.size(text) == len(array.indexes(text))
+
+
 @given(st.lists(st.integers(0, array.MAX_INDEX), min_size=1, max_size=40, unique=True).map(sorted))
 def test_what_is_spelled_is_understood_again(members):
     assert array.indexes(array.spell(members)) == members

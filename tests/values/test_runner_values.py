@@ -39,19 +39,44 @@ def a_request(**more: Any) -> Request:
 # -- environment --------------------------------------------------------------------------------------------------
 
 
+def a_spec(**more):
+    return {"env": {}, "array": None, **more}
+
+
 def test_the_spec_comes_over_the_host_and_we_over_both() -> None:
-    env = job_environment(a_request(), {"PATH": "/opt/bin", "FORGATHER_ATTEMPT": "77"}, "/home/me/.config/forgather")
+    spec = a_spec(env={"PATH": "/opt/bin", "FORGATHER_ATTEMPT": "77"})
+    env = job_environment(a_request(), spec, "/home/me/.config/forgather")
 
     assert (env["PATH"], env["HOME"], env["FORGATHER_ATTEMPT"]) == ("/opt/bin", "/home/me", "1")
 
 
+def test_a_member_of_an_array_knows_which_one_it_is_of_how_many() -> None:
+    env = job_environment(a_request(job_id=f"{JOB}[7]"), a_spec(array={"indexes": "0-9:1,20"}), "/h")
+
+    assert {name: value for name, value in env.items() if "ARRAY" in name} == {
+        "FORGATHER_ARRAY_ID": JOB,
+        "FORGATHER_ARRAY_INDEX": "7",
+        "FORGATHER_ARRAY_SIZE": "11",
+    }
+
+
+def test_a_member_that_is_run_again_counts_as_many_as_there_were() -> None:
+    env = job_environment(a_request(job_id=f"{JOB}[7]"), a_spec(array={"indexes": "7", "size": 100}), "/h")
+
+    assert env["FORGATHER_ARRAY_SIZE"] == "100"
+
+
+def test_a_job_of_its_own_hears_nothing_of_arrays() -> None:
+    assert not any("ARRAY" in name for name in job_environment(a_request(), a_spec(), "/h"))
+
+
 def test_a_job_without_cards_cannot_give_itself_some() -> None:
-    assert job_environment(a_request(), {"CUDA_VISIBLE_DEVICES": "0"}, "/h")["CUDA_VISIBLE_DEVICES"] == ""
+    assert job_environment(a_request(), a_spec(env={"CUDA_VISIBLE_DEVICES": "0"}), "/h")["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_python_writes_at_once_unless_the_job_says_otherwise() -> None:
-    assert job_environment(a_request(), {}, "/h")["PYTHONUNBUFFERED"] == "1"
-    assert job_environment(a_request(), {"PYTHONUNBUFFERED": ""}, "/h")["PYTHONUNBUFFERED"] == ""
+    assert job_environment(a_request(), a_spec(env={}), "/h")["PYTHONUNBUFFERED"] == "1"
+    assert job_environment(a_request(), a_spec(env={"PYTHONUNBUFFERED": ""}), "/h")["PYTHONUNBUFFERED"] == ""
 
 
 def test_the_nursery_gets_none_of_the_service_managers_variables() -> None:
