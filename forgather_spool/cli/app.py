@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "control": ("control:control", "Ask a running trainer: where it is, to save, to stop."),
     "logs": ("logs_group:logs", "Look at what training runs logged."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
+    "dataset-server": ("dataset_server:dataset_server", "Serve data sets to training on other hosts."),
     "tls": ("tls:tls", "Certificates for our servers: make, renew, exchange."),
     "metrics": ("metrics:metrics", "The queue in numbers, for Prometheus."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),

@@ -19,3 +19,19 @@ class StateMismatch(ForgatherError):
     """A saved position that does not belong to this data set, or to this way of reading it."""
 
     exit_code = 2
+
+
+class BrokenStream(ForgatherError):
+    """A stream was cut or damaged on its way. What came before is good: ask again from there."""
+
+    exit_code = 75
+
+
+class StreamRefused(ForgatherError):
+    """The server cannot go on with a stream; `code` is a word for programs, such as ``content-changed``."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code

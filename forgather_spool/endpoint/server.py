@@ -18,8 +18,8 @@ import threading
 
 from aiohttp import web
 
+from forgather_spool import guard
 from forgather_spool.document import Document, dump
-from forgather_spool.endpoint import guard
 from forgather_spool.endpoint.listening import listen
 from forgather_spool.endpoint.routes import Routes
 from forgather_spool.errors import Missing
@@ -29,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REALM = "forgather-trainer"
+TOKEN_NEEDED = "a bearer token is needed: jobs/<job_id>/auth_token"
 MAX_BODY_BYTES = 64 * 1024
 HEADERS_S = 10.0  # from the connection to the end of its headers
 BODY_S = 10.0
@@ -133,7 +135,8 @@ class EndpointServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = request.headers
         hosts, origins = headers.getall("Host", []), headers.getall("Origin", [])
-        guard.check(hosts, origins, headers.getall("Authorization", []), self.host, self._token)
+        guard.check_host(hosts, origins, self.host)
+        guard.check_token(headers.getall("Authorization", []), self._token, TOKEN_NEEDED)
         if self._at_once > MAX_AT_ONCE:
             raise guard.Refused(503, "too many requests at once")
         methods = self._routes.methods_of(request.path)
@@ -161,7 +164,7 @@ async def _body(request: web.BaseRequest) -> bytes:
 
 def _response(status: int, document: Document, **headers: str) -> web.Response:
     if status == 401:
-        headers["WWW-Authenticate"] = f'Bearer realm="{guard.REALM}"'
+        headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
     headers["Cache-Control"] = "no-store"
     headers["X-Content-Type-Options"] = "nosniff"
     response = web.Response(status=status, body=dump(document), content_type="application/json", headers=headers)

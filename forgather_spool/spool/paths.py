@@ -297,6 +297,18 @@ class Paths:
         """What a dispatcher says that no systemd keeps for it."""
         return f"{self.server}/dispatcher.log"
 
+    @property
+    def dataset_server(self) -> str:
+        """The dataset servers' folder: tokens and the default config."""
+        return f"{self.home}/dataset_server"
+
+    @property
+    def dataset_config(self) -> str:
+        return f"{self.dataset_server}/config.yaml"
+
+    def dataset_token(self, port: int) -> str:
+        return f"{self.dataset_server}/{port}.token"
+
     def host(self, host: str) -> str:
         return f"{self.hosts}/{host}.json"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "forgather_spool"
-VALUES = {"array", "job", "command", "gpu", "schema", "fields", "document", "pending"}
+VALUES = {"array", "job", "command", "gpu", "schema", "fields", "document", "pending", "guard"}
 BELOW = {
     "errors": set(),
     "values": {"errors"},
@@ -27,7 +27,8 @@ BELOW = {
     "notify": {"spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
     "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
-    "dataset": {"values", "errors"},
+    "dataset": {"tls", "spool", "values", "errors"},
+    "dataset_server": {"dataset", "tls", "spool", "host", "values", "errors"},
     "doctor": {"dispatcher", "policy", "spool", "host", "values", "errors"},
 }
 THIRD_PARTY = {
@@ -36,11 +37,13 @@ THIRD_PARTY = {
     "jeepney": {"host"},
     "pynvml": {"host"},
     "filelock": {"spool"},
-    "aiohttp": {"endpoint"},
-    "yaml": {"training"},
+    "aiohttp": {"endpoint", "dataset_server"},
+    "google_crc32c": {"dataset"},
+    "orjson": {"dataset_server"},
+    "yaml": {"training", "dataset_server"},
     "torch": {"trainer", "training", "dataset"},
-    "numpy": {"dataset", "training"},
-    "pyarrow": {"dataset", "training"},
+    "numpy": {"dataset", "dataset_server", "training"},
+    "pyarrow": {"dataset", "dataset_server", "training"},
     "datasets": {"dataset", "training"},
     "transformers": {"trainer", "training"},
     "lightning": {"trainer"},

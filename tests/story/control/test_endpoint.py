@@ -15,7 +15,8 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from forgather_spool.endpoint import guard, listening, server
+from forgather_spool import guard
+from forgather_spool.endpoint import listening, server
 from forgather_spool.endpoint.server import EndpointServer
 from forgather_spool.errors import Busy, Missing
 from forgather_spool.spool.mailbox import Mailbox

@@ -1,9 +1,9 @@
-"""Who may speak to the endpoint: decided from a request's headers alone, before its path or body matters.
+"""Who may speak to a server of ours: decided from a request's headers alone, before its path or body matters.
 
 Loopback is no fence: any page in a browser on this host can send requests to
 it (DNS rebinding gives it our address under its own name). So a request names
 one host that is ours, comes from no foreign page, and carries the token, on
-every route, known or not.
+every route, known or not. Knows no server; each says what is open and what its realm is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-REALM = "forgather-trainer"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 
@@ -26,25 +25,37 @@ class Refused(Exception):
         self.status = status
 
 
-def check(hosts: Sequence[str], origins: Sequence[str], authorizations: Sequence[str], bound: str, token: str) -> None:
-    """Raise Refused unless the request is ours; each argument is every header of that name.
+def check_host(
+    hosts: Sequence[str],
+    origins: Sequence[str],
+    bound: str,
+    *,
+    scheme: str = "http",
+    names: Collection[str] = (),
+) -> None:
+    """Raise Refused unless the request is meant for us and no foreign page sent it.
 
-    `bound` is the address the endpoint listens on.
+    `hosts` and `origins` are every header of that name. `bound` is the address
+    the server listens on, `names` are further ones it goes by (in lower case).
     """
     if len(hosts) != 1:
         raise Refused(400, "one Host header is needed")
-    if not is_our_host(hosts[0], bound):
+    if not is_our_host(hosts[0], bound, names):
         raise Refused(403, "the Host header names another host")
-    if any(origin != f"http://{hosts[0]}" for origin in origins):
+    if any(origin != f"{scheme}://{hosts[0]}" for origin in origins):
         raise Refused(403, "requests from other origins are not taken")
+
+
+def check_token(authorizations: Sequence[str], token: str, absent: str) -> None:
+    """Raise Refused, saying `absent`, unless the one Authorization header is ``Bearer <token>``."""
     expected = f"Bearer {token}".encode()
     given = authorizations[0].encode("utf-8", "surrogateescape") if len(authorizations) == 1 else b""
     if not hmac.compare_digest(given, expected):
-        raise Refused(401, "a bearer token is needed: jobs/<job_id>/auth_token")
+        raise Refused(401, absent)
 
 
-def is_our_host(header: str, bound: str) -> bool:
-    """Whether a Host header names loopback or `bound`. Any port will do: a tunnel has its own.
+def is_our_host(header: str, bound: str, names: Collection[str] = ()) -> bool:
+    """Whether a Host header names loopback, `bound` or one of `names`. Any port will do: a tunnel has its own.
 
     Bound to all addresses, any IP address is ours (a foreign page cannot be
     reached by a number) and so is this machine's name.
@@ -52,7 +63,7 @@ def is_our_host(header: str, bound: str) -> bool:
     name = _name_of(header)
     if name is None:
         return False
-    if name in LOOPBACK_NAMES or name == bound.lower():
+    if name in LOOPBACK_NAMES or name == bound.lower() or name in names:
         return True
     if is_loopback(bound):
         return False

@@ -1,0 +1,292 @@
+"""The server as a program: its socket, its token, its processes, and how it ends.
+
+In this sequence, so that nothing is half done when it cannot start: settings
+that contradict each other are refused, the port is taken, then the token is
+read or made, then processes part (before there is a thread), then each serves
+until SIGTERM or SIGINT. Streams are cut off then: clients go on elsewhere, or
+here after a restart, at the position they had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from forgather_spool import guard
+from forgather_spool.dataset_server import loading, policy
+from forgather_spool.dataset_server.api import Api
+from forgather_spool.dataset_server.handles import Handles, Load
+from forgather_spool.dataset_server.settings import Settings
+from forgather_spool.dataset_server.stats import Stats
+from forgather_spool.dataset_server.tokens import Token, token_for
+from forgather_spool.errors import UsageError
+from forgather_spool.host.listening import listen
+from forgather_spool.spool.paths import Paths
+from forgather_spool.tls.contexts import server_context
+from forgather_spool.tls.store import default_store
+
+log = logging.getLogger("forgather_spool.dataset_server")
+BACKLOG = 1024
+REQUEST_S = 15.0  # from a connection, or the last answer on it, to the end of the next request's headers
+CLOSE_S = 0.5
+RESTART_S = 1.0
+MAPPED_GB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A server that has its port and its token, and serves when `serve` is called."""
+
+    settings: Settings
+    sockets: tuple[socket.socket, ...]
+    context: ssl.SSLContext | None
+    token: Token
+
+    @property
+    def port(self) -> int:
+        port: int = self.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """Where clients on this host reach it."""
+        host = self.settings.host
+        if host in guard.WILDCARDS:
+            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+        return f"{'https' if self.context else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def prepare(settings: Settings, paths: Paths) -> Listening:
+    """Take the port and the token.
+
+    Raises:
+        UsageError: reachable by others without TLS, and not --insecure.
+        Busy: the port is taken.
+        Missing, UnreadableFile: the address, the certificate or the token cannot be had.
+    """
+    context = _context(settings)
+    if context is None and not guard.is_loopback(settings.host) and not settings.insecure:
+        message = (
+            f"{settings.host} can be reached by others, and there is no TLS: tokens and data would go in the clear"
+        )
+        raise UsageError(message, hint="forgather tls init, or --host 127.0.0.1 and an SSH tunnel, or --insecure")
+    sockets = _sockets(settings)
+    try:
+        token = token_for(settings, paths, sockets[0].getsockname()[1])
+    except BaseException:
+        for one in sockets:
+            one.close()
+        raise
+    return Listening(settings, sockets, context, token)
+
+
+def _context(settings: Settings) -> ssl.SSLContext | None:
+    store = default_store()
+    if settings.tls_cert is not None:
+        return server_context(store, settings.tls_cert, settings.tls_key)
+    if settings.tls or (settings.tls is None and store.has_server()):
+        return server_context(store)
+    return None
+
+
+def _sockets(settings: Settings) -> tuple[socket.socket, ...]:
+    """One for each process. Alone on the port: two servers that share it would answer for each other."""
+    if settings.workers == 1:
+        return (listen(settings.host, settings.port, backlog=BACKLOG),)
+    port = settings.port
+    if port:
+        listen(settings.host, port).close()  # Busy when anybody has it, also who would share it
+    sockets = [listen(settings.host, port, backlog=BACKLOG, share=True)]
+    port = sockets[0].getsockname()[1]
+    while len(sockets) < settings.workers:
+        sockets.append(listen(settings.host, port, backlog=BACKLOG, share=True))
+    return tuple(sockets)
+
+
+def serve(listening: Listening, load: Load = loading.load) -> int:
+    """Serve until told to stop; the exit code."""
+    settings = listening.settings
+    loading.offline(settings.allow_downloads)
+    _allow_many_files()
+    folder = tempfile.mkdtemp(prefix="forgather-dataset-")
+    stats = Stats(settings.workers)
+    try:
+        if settings.workers == 1:
+            return asyncio.run(_serve(listening, listening.sockets[0], stats, folder, load))
+        return _Processes(listening, stats, folder, load).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _serve(listening: Listening, mine: socket.socket, stats: Stats, folder: str, load: Load) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve_on(listening, mine, stats, folder, load, stop)
+    return 0
+
+
+async def serve_on(
+    listening: Listening, mine: socket.socket, stats: Stats, folder: str, load: Load, stop: asyncio.Event
+) -> None:
+    """Serve on one of its sockets until `stop` is set. `folder` is where processes of one server tell of handles."""
+    settings = listening.settings
+    stats.clear()
+    handles = Handles(
+        load,
+        partial(policy.allowed, settings=settings),
+        folder,
+        limit=settings.max_handles,
+        limit_bytes=int(settings.max_mapped_gb * MAPPED_GB),
+    )
+    api = Api(
+        settings, handles, stats,
+        token=listening.token.text, bound=listening.sockets[0].getsockname()[0], tls=listening.context is not None,
+    )  # fmt: skip
+    door = Door(api.handle, settings.max_connections, stats)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(door, sock=mine, ssl=listening.context, backlog=BACKLOG)
+    await stop.wait()
+    server.close()
+    door.pre_shutdown()
+    await door.shutdown(CLOSE_S)
+    api.close()
+    handles.close()
+
+
+class Door(web.Server):  # type: ignore[misc]
+    """Takes connections, and keeps no more than `limit`.
+
+    Beyond that, whoever has connected and asked nothing for longest has to go:
+    two thousand half-open connections keep no client out.
+    """
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Any], limit: int, stats: Stats) -> None:
+        super().__init__(
+            self._handle,
+            access_log=None,  # URLs are nobody's business, and headers hold tokens
+            logger=_silence(),
+            keepalive_timeout=REQUEST_S,
+            lingering_time=2.0,
+            auto_decompress=False,
+        )
+        self._answer = handler
+        self._limit = limit
+        self._stats = stats
+        self._silent: OrderedDict[Any, None] = OrderedDict()  # those that have asked nothing yet, oldest first
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._silent.pop(request.protocol, None)
+        response: web.StreamResponse = await self._answer(request)
+        return response
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._stats.add("connections", 1)
+        self._silent[handler] = None
+        if len(self.connections) > self._limit:
+            oldest, _ = self._silent.popitem(last=False)
+            if oldest.transport is not None:
+                oldest.transport.abort()
+
+    def connection_lost(self, handler: Any, error: BaseException | None = None) -> None:
+        super().connection_lost(handler, error)
+        self._stats.add("connections", -1)
+        self._silent.pop(handler, None)
+
+
+class _Processes:
+    """Several processes with a socket each. One that dies is started again; all end with this one."""
+
+    def __init__(self, listening: Listening, stats: Stats, folder: str, load: Load) -> None:
+        self._listening = listening
+        self._stats = stats
+        self._folder = folder
+        self._load = load
+        self._pids: dict[int, int] = {}  # process id: its place
+        self._stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for place in range(len(self._listening.sockets)):
+            self._start(place)
+        while self._pids:
+            try:
+                pid, status = os.wait()
+            except ChildProcessError:
+                break
+            place = self._pids.pop(pid)
+            if not self._stopping:
+                log.error("process %d ended with %d: started again", place, os.waitstatus_to_exitcode(status))
+                time.sleep(RESTART_S)
+                self._start(place)
+        return 0
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping = True
+        for pid in list(self._pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _start(self, place: int) -> None:
+        if self._stopping:
+            return
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._pids[pid] = place
+            if self._stopping:  # told between the check and the fork
+                self._stop(0, None)
+            return
+        code = 70
+        try:
+            _die_with(parent)
+            self._stats.mine = place
+            mine = self._listening.sockets[place]
+            for other in self._listening.sockets:
+                if other is not mine:
+                    other.close()
+            code = asyncio.run(_serve(self._listening, mine, self._stats, self._folder, self._load))
+        finally:
+            os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process when `parent` does, by whatever means (prctl(2), PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _allow_many_files() -> None:
+    """As many open files as the system lets us have: connections and maps are files."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _silence() -> logging.Logger:
+    """aiohttp logs what it cannot parse, headers and thereby tokens included."""
+    logger = logging.getLogger("forgather_spool.dataset_server.http")
+    logger.disabled = True
+    return logger

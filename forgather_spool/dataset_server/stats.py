@@ -1,0 +1,68 @@
+"""Counters of a server's processes, in memory that they share: each has a row of its own and writes no other's.
+
+Memory is told as what is ours alone (RssAnon). RSS counts mapped data too:
+page cache that the kernel takes back when anybody needs it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+FIELDS = ("connections", "streams", "requests", "refused", "rows", "bytes", "loads", "broken", "anonymous_bytes")
+_SIZE = 8
+
+
+class Stats:
+    """Made before the processes part; `mine` is set in each of them."""
+
+    def __init__(self, processes: int) -> None:
+        self._memory = mmap.mmap(-1, processes * len(FIELDS) * _SIZE)
+        self._all = np.frombuffer(self._memory, np.int64).reshape(processes, len(FIELDS))
+        self._started = time.monotonic()
+        self._last = (self._started, 0, 0)
+        self.mine = 0
+
+    def add(self, field: str, amount: int) -> None:
+        self._all[self.mine, FIELDS.index(field)] += amount
+
+    def clear(self) -> None:
+        """A process that takes the place of one that died begins at nothing."""
+        self._all[self.mine] = 0
+
+    @contextmanager
+    def during(self, field: str) -> Iterator[None]:
+        """Counted while it lasts."""
+        self.add(field, 1)
+        try:
+            yield
+        finally:
+            self.add(field, -1)
+
+    def sum(self) -> dict[str, int]:
+        """Over all processes. `anonymous_bytes` is as of each one's last look."""
+        self._all[self.mine, FIELDS.index("anonymous_bytes")] = anonymous_bytes()
+        return dict(zip(FIELDS, self._all.sum(axis=0).tolist(), strict=True))
+
+    def told(self) -> dict[str, object]:
+        """The sums, and rates since somebody last asked this process (at most since it started)."""
+        found = self.sum()
+        now = time.monotonic()
+        then, rows, sent = self._last
+        self._last = (now, found["rows"], found["bytes"])
+        over_s = max(now - then, 1e-3)
+        rates = {"rows_per_s": (found["rows"] - rows) / over_s, "bytes_per_s": (found["bytes"] - sent) / over_s}
+        return {**found, "uptime_s": now - self._started, "over_s": over_s, **rates, "processes": len(self._all)}
+
+
+def anonymous_bytes() -> int:
+    """What this process holds of memory that is nobody else's (proc(5), RssAnon)."""
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,224 @@
+"""Streams: the rows a client asked for, written as fast as it takes them and no faster.
+
+Gathering and framing a batch takes a fraction of a millisecond and is done on
+the event loop; after every few batches the others get their turn (without,
+the fairness among 16 clients was 0.5 of 1.0). What takes longer (compression,
+rows that have to come from a disk) is done in a thread, one batch ahead.
+
+A stream that cannot go on says so in an error frame and breaks off; NDJSON,
+which has no frames, only breaks off: the chunked body has no last chunk, and
+each HTTP library raises. Nothing is ever ended that is not complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from forgather_spool.dataset.errors import ContentChanged
+from forgather_spool.dataset.frames import MEDIA_TYPE, FrameWriter
+from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset_server import ndjson
+from forgather_spool.dataset_server.handles import Handle
+from forgather_spool.dataset_server.query import Asked
+from forgather_spool.dataset_server.stats import Stats
+from forgather_spool.errors import ForgatherError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger("forgather_spool.dataset_server")
+TURNS = 2  # batches in a row before the others get their turn
+SLOW_S = 0.010  # a batch that took longer than this came from a disk: the next come from a thread
+LINES_MEDIA_TYPE = "application/x-ndjson"
+LINES_BATCH_BYTES = 160 << 10  # as text they are larger, and take ten times as long to make
+
+Made = tuple[int, bytes]  # rows so far, what to send
+
+
+class Stream:
+    """One answer to GET .../iter. `idle_s`: a client that takes nothing for so long is dropped."""
+
+    def __init__(self, handle: Handle, rows: Rows, asked: Asked, *, arrow: bool) -> None:
+        self._handle = handle
+        self._rows = rows
+        self._asked = asked
+        self._arrow = arrow
+        self._encoder: _Arrow | _Lines = _Arrow(rows, asked) if arrow else _Lines(rows, asked)
+
+    def headers(self) -> dict[str, str]:
+        """What a client checks before it trusts the rows to be those it meant."""
+        return {
+            "Content-Type": MEDIA_TYPE if self._arrow else LINES_MEDIA_TYPE,
+            "ETag": f'"{self._rows.fingerprint}"',
+            "X-Forgather-Order": self._asked.order.text,
+            "X-Forgather-Walk": self._asked.walk.text,
+            "X-Forgather-Total": str(len(self._rows)),
+            "X-Forgather-Codec": self._asked.codec if self._arrow else "none",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Vary": "Accept",
+        }
+
+    async def send(
+        self, request: web.BaseRequest, response: web.StreamResponse, stats: Stats, pool: Executor, idle_s: float
+    ) -> None:
+        """All of it, or as much as the client takes. `response` has been prepared.
+
+        The connection is of no use afterwards, unless the stream is complete.
+        """
+        watch = _Watch(request, idle_s)
+        sent = 0
+        try:
+            async for so_far, data in self._made(pool):
+                await response.write(data)
+                watch.progress()
+                stats.add("rows", so_far - sent)
+                stats.add("bytes", len(data))
+                sent = so_far
+            await response.write_eof()
+            log.info("stream of %s: complete, %d rows", self._handle.name, sent)
+        except (ConnectionError, asyncio.CancelledError):
+            stats.add("broken", 1)
+            log.info("stream of %s: the client left after %d rows", self._handle.name, sent)
+            raise
+        except Exception as error:
+            stats.add("broken", 1)
+            await self._break_off(request, response, sent, error)
+        finally:
+            watch.stop()
+
+    async def _break_off(
+        self, request: web.BaseRequest, response: web.StreamResponse, sent: int, error: Exception
+    ) -> None:
+        code, message = reason_of(error)
+        log.error("stream of %s: broken off after %d rows: %s", self._handle.name, sent, error)
+        data = self._encoder.error(sent, code, message)
+        if data:
+            await response.write(data)
+        if request.transport is not None:
+            request.transport.close()  # sends what is buffered, and no last chunk
+
+    async def _made(self, pool: Executor) -> AsyncIterator[Made]:
+        """Each piece of the body, ready to be sent, with the number of rows up to its end."""
+        loop = asyncio.get_running_loop()
+        make = self._encoder.made().__next__
+        in_thread, turn = self._asked.codec != "none" and self._arrow, 0
+        ahead: asyncio.Future[Made | None] | None = None
+        try:
+            while True:
+                if ahead is None and in_thread:
+                    ahead = loop.run_in_executor(pool, _next, make)
+                began = time.perf_counter()
+                if ahead is not None:
+                    found = await ahead
+                    ahead = loop.run_in_executor(pool, _next, make) if found is not None and in_thread else None
+                else:
+                    found = _next(make)
+                    in_thread = in_thread or time.perf_counter() - began > SLOW_S
+                if found is None:
+                    return
+                yield found
+                turn += 1
+                if turn % TURNS == 0:
+                    await asyncio.sleep(0)
+        finally:
+            if ahead is not None:
+                await asyncio.wait([ahead])  # a thread is reading: the rows must not be closed under it
+
+
+def reason_of(error: Exception) -> tuple[str, str]:
+    """A word for programs and a line for people: of our own errors the text, of others only the kind."""
+    if isinstance(error, ContentChanged):
+        return "content-changed", "the data changed on disk: load the data set again"
+    if isinstance(error, ForgatherError):
+        return "data", type(error).__name__
+    return "internal", type(error).__name__
+
+
+def _next(make: Callable[[], Made]) -> Made | None:
+    """The next piece; None at the end (a StopIteration cannot pass through a future)."""
+    try:
+        return make()
+    except StopIteration:
+        return None
+
+
+class _Arrow:
+    def __init__(self, rows: Rows, asked: Asked) -> None:
+        self._batches = _batches(rows, asked, asked.batch_bytes)
+        self._writer = FrameWriter(projected(rows.schema, asked.columns), asked.codec)
+
+    def made(self) -> Iterator[Made]:
+        given = 0
+        for at, batch in self._batches:
+            given = at + batch.num_rows
+            yield given, b"".join(self._writer.batch(at, batch))
+        yield given, b"".join(self._writer.end(given))
+
+    def error(self, at: int, code: str, message: str) -> bytes:
+        return b"".join(self._writer.error(at, code, message))
+
+
+class _Lines:
+    def __init__(self, rows: Rows, asked: Asked) -> None:
+        ndjson.check_schema(projected(rows.schema, asked.columns))
+        self._batches = _batches(rows, asked, min(asked.batch_bytes, LINES_BATCH_BYTES))
+        self._last = ndjson.end_line(asked.walk.count, rows.fingerprint) if asked.frames else b""
+
+    def made(self) -> Iterator[Made]:
+        given = 0
+        for at, batch in self._batches:
+            given = at + batch.num_rows
+            yield given, ndjson.lines(batch)
+        if self._last:
+            yield given, self._last
+
+    def error(self, at: int, code: str, message: str) -> bytes:
+        return b""
+
+
+def _batches(rows: Rows, asked: Asked, batch_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    return rows.batches(asked.order, asked.walk, columns=asked.columns, batch_bytes=batch_bytes)
+
+
+def projected(schema: pa.Schema, columns: tuple[str, ...] | None) -> pa.Schema:
+    """The schema of a stream with these columns only."""
+    import pyarrow as pa
+
+    if columns is None:
+        return schema
+    return pa.schema([schema.field(name) for name in columns], metadata=schema.metadata)
+
+
+class _Watch:
+    """Drops the connection of a client that takes nothing for `idle_s`: a timer, not a timeout around each write."""
+
+    def __init__(self, request: web.BaseRequest, idle_s: float) -> None:
+        self._request = request
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._moved = False
+        self._timer = self._loop.call_later(idle_s, self._look)
+
+    def progress(self) -> None:
+        self._moved = True
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if not self._moved:
+            transport: Any = self._request.transport
+            if transport is not None:
+                log.info("a client took nothing for %g s: dropped", self._idle_s)
+                transport.abort()
+            return
+        self._moved = False
+        self._timer = self._loop.call_later(self._idle_s, self._look)
