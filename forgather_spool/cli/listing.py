@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
 
+from forgather_spool.document import Document
 from forgather_spool.job import State, describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job, read_all
@@ -26,7 +27,7 @@ from forgather_spool.spool.place import (
 )
 from forgather_spool.spool.queue import Spool
 
-from .job_document import command_line, submitted_at
+from .job_document import command_line, job_document, submitted_at
 from .reasons import pending_reasons
 from .show import shown
 from .spans import ago
@@ -132,6 +133,17 @@ class _Reader:
 
 def _name_fits(job: Job, glob: str | None) -> bool:
     return glob is None or (job.spec is not None and fnmatchcase(job.spec.name or "", glob))
+
+
+def as_document(spool: Spool, listing: Listing) -> Document:
+    """What `sched list --json` prints: version, jobs, more {section: how many were left out}, rejected_files."""
+    jobs = [
+        job_document(spool, job, listing.reasons.get(job.job_id))
+        for section in listing.sections
+        for job in section.jobs
+    ]
+    more = {section.title: section.more for section in listing.sections}
+    return {"version": 1, "jobs": jobs, "more": more, "rejected_files": listing.rejected_files}
 
 
 def as_table(listing: Listing, *, width: int | None, now: datetime | None = None) -> list[str]:

@@ -135,7 +135,7 @@ def _names(card: Card) -> dict[str, str]:
 
 def _state(card: Card) -> str:
     """What a job that wants a card would find; `used` comes first: by a job of ours."""
-    if card.job_id is not None:
+    if card.job_ids:
         return "used"
     if card.gpu.problem is not None:
         return "broken"

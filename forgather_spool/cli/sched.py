@@ -6,6 +6,7 @@ which host this is and which cards there are.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -18,9 +19,9 @@ from forgather_spool.spool.look import find, look
 from forgather_spool.spool.queue import Spool, utc_now
 
 from .identity import who
-from .job_document import as_json, job_document
+from .job_document import as_json
 from .job_words import job_words
-from .listing import ACTIVE, BY_DEFAULT, Wanted, as_table, take_listing
+from .listing import ACTIVE, BY_DEFAULT, Listing, Wanted, as_document, as_table, take_listing
 from .nudge import nudge, nudge_to_tell
 from .sched_order import add_to as add_order_commands
 from .show import shown
@@ -58,8 +59,15 @@ def status(json_: bool) -> None:
 @click.option("--name", metavar="GLOB", help="Only jobs whose name fits, e.g. 'eval-*'.")
 @click.option("--no-reasons", is_flag=True, help="Do not find out why jobs wait.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object; `more` says what --limit left out.")
+@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C; with --json a line each.")
 def list_(
-    all_: bool, limit: int | None, states: tuple[str, ...], name: str | None, no_reasons: bool, json_: bool
+    all_: bool,
+    limit: int | None,
+    states: tuple[str, ...],
+    name: str | None,
+    no_reasons: bool,
+    json_: bool,
+    watch: bool,
 ) -> None:
     """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last."""
     spool = Spool()
@@ -70,23 +78,31 @@ def list_(
         limit=None if all_ and limit is None else limit or ROWS_PER_SECTION,
         reasons=not no_reasons,
     )
+    if watch:
+        from .watching import show_changes
+
+        show_changes(spool, lambda: _as_watched(spool, wanted, json_))
     listing = take_listing(spool, wanted)
-    if json_:
-        jobs = [
-            job_document(spool, job, listing.reasons.get(job.job_id))
-            for section in listing.sections
-            for job in section.jobs
-        ]
-        more = {section.title: section.more for section in listing.sections}
-        document = {"version": 1, "jobs": jobs, "more": more, "rejected_files": listing.rejected_files}
-        click.echo(as_json(document))
-    else:
-        click.echo("\n".join(as_table(listing, width=terminal_width())) or "no jobs")
-        if listing.rejected_files and State.REJECTED not in wanted.states:
-            folder = shown(spool.paths.rejected)
-            click.echo(f"rejected: {listing.rejected_files} in {folder}; why: forgather sched list --state rejected")
+    click.echo(_as_text(spool, wanted, listing, json_))
     if any(job.state in ACTIVE for section in listing.sections for job in section.jobs):
         nudge(spool)
+
+
+def _as_watched(spool: Spool, wanted: Wanted, json_: bool) -> tuple[str, object]:
+    """The text, and the facts without their ages."""
+    listing = take_listing(spool, wanted)
+    document = as_document(spool, listing)
+    return json.dumps(document) if json_ else _as_text(spool, wanted, listing, False), document
+
+
+def _as_text(spool: Spool, wanted: Wanted, listing: Listing, json_: bool) -> str:
+    if json_:
+        return as_json(as_document(spool, listing))
+    lines = as_table(listing, width=terminal_width()) or ["no jobs"]
+    if listing.rejected_files and State.REJECTED not in wanted.states:
+        folder = shown(spool.paths.rejected)
+        lines.append(f"rejected: {listing.rejected_files} in {folder}; why: forgather sched list --state rejected")
+    return "\n".join(lines)
 
 
 def _states(words: tuple[str, ...]) -> frozenset[State]:
