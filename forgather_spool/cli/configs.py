@@ -16,10 +16,9 @@ from forgather_spool.training.config_file import Source, load, merged
 
 from .job_document import as_json
 from .project import chosen_config, configs_of, project_folder
-from .sched import terminal_width
 from .show import shown
 from .starter import FILES
-from .table import render
+from .table import render, terminal_width
 
 
 @click.command()

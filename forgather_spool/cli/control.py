@@ -38,7 +38,7 @@ def control() -> None:
 @click.option("--json", "json_", is_flag=True, help="A JSON list, one object a trainer.")
 def list_(json_: bool) -> None:
     """Every trainer with an endpoint file, newest first; the dead ones until `cleanup`."""
-    from .sched import terminal_width
+    from .table import terminal_width
 
     trainers, problems = look_at_all(Paths(default_home()))
     if json_:

@@ -23,8 +23,8 @@ from .gpu_names import Named, card_named
 from .gpu_table import as_table, least, process_words
 from .job_document import as_json
 from .nudge import nudge
-from .sched import terminal_width
 from .show import shown
+from .table import terminal_width
 
 
 class _LeastPriority(click.IntRange):

@@ -4,7 +4,7 @@ These keys are a promise to scripts; all are always there, null where there is
 no such fact:
 
     job_id, state, problem                      problem: which file cannot be read and why
-    name, type, argv, cwd, priority, gpus       as submitted
+    name, type, group, argv, cwd, priority, gpus       as submitted
     reason {code, text}                         why it waits; waiting jobs only
     attempt                                     its current one, from 1; the keys below are of that
     host, host_kind, scope, cards [{index, uuid}]
@@ -45,6 +45,7 @@ def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) ->
         "problem": job.problem,
         "name": spec and spec.name,
         "type": spec and spec.type,
+        "group": spec and spec.group,
         "argv": spec and list(spec.argv),
         "cwd": spec and spec.cwd,
         "priority": job.priority,

@@ -45,6 +45,7 @@ def _what(job: Job) -> list[tuple[str, object]]:
         ("job", job.job_id),
         ("name", spec and spec.name),
         ("type", spec and spec.type),
+        ("group", spec and spec.group),
         ("command", spec and command_line(spec)),
         ("cwd", spec and spec.cwd),
         ("priority", job.priority),

@@ -42,12 +42,18 @@ BY_DEFAULT = frozenset(State) - {State.REJECTED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob."""
+    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob, `group` exact."""
 
     states: frozenset[State] = BY_DEFAULT
     name: str | None = None
+    group: str | None = None
     limit: int | None = 20
     reasons: bool = True
+
+    @property
+    def by_content(self) -> bool:
+        """Whether the job itself must be read to tell."""
+        return self.name is not None or self.group is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +126,22 @@ class _Reader:
         self._listed.update(job.job_id for job in jobs)
         if len(found) == len(jobs):
             return Section(title, jobs)
-        total = None if count is None or self._wanted.name is not None else count()
+        total = None if count is None or self._wanted.by_content else count()
         return Section(title, jobs, None if total is None else total - len(jobs))
 
     def _fitting(self, places: Iterable[Place]) -> Iterator[Job]:
         for job in read_all(self._spool, places):
             self.read.append(job)
-            fits = job.state in self._wanted.states and _name_fits(job, self._wanted.name)
+            fits = job.state in self._wanted.states and _fits(job, self._wanted)
             if fits and job.job_id not in self._listed:
                 yield job
 
 
-def _name_fits(job: Job, glob: str | None) -> bool:
-    return glob is None or (job.spec is not None and fnmatchcase(job.spec.name or "", glob))
+def _fits(job: Job, wanted: Wanted) -> bool:
+    if job.spec is None:
+        return not wanted.by_content
+    by_name = wanted.name is None or fnmatchcase(job.spec.name or "", wanted.name)
+    return by_name and wanted.group in (None, job.spec.group)
 
 
 def as_document(spool: Spool, listing: Listing) -> Document:
@@ -149,19 +158,26 @@ def as_document(spool: Spool, listing: Listing) -> Document:
 def as_table(listing: Listing, *, width: int | None, now: datetime | None = None) -> list[str]:
     """Lines for a person; every text from a file is escaped."""
     now = now or datetime.now(UTC)
+    with_groups = any(job.spec and job.spec.group for section in listing.sections for job in section.jobs)
     rows: list[tuple[str, ...] | str] = []
     for section in listing.sections:
-        rows += [_row(job, listing.reasons.get(job.job_id), now) for job in section.jobs]
+        rows += [_row(job, listing.reasons.get(job.job_id), now, with_groups) for job in section.jobs]
         if section.more != 0:
             number = "" if section.more is None else f"{section.more:,} "
             rows.append(f"… and {number}more {section.title} (--all, or --limit N)")
-    return render(HEADERS, rows, width=width, name_column=NAME_COLUMN)
+    headers = _with_group(HEADERS, "Group") if with_groups else HEADERS
+    return render(headers, rows, width=width, name_column=headers.index("Name/Command"))
 
 
-def _row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
+def _with_group(row: tuple[str, ...], group: str) -> tuple[str, ...]:
+    """The column is there when a job listed has a group."""
+    return (*row[:NAME_COLUMN], group, *row[NAME_COLUMN:])
+
+
+def _row(job: Job, reason: PendingReason | None, now: datetime, with_groups: bool) -> tuple[str, ...]:
     spec, claim = job.spec, job.claim
     cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
-    return (
+    row = (
         job.state.value,
         shown(job.job_id),
         shown(spec.type) if spec else "-",
@@ -171,6 +187,7 @@ def _row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str, ..
         _time(job, now),
         shown(_remark(job, reason)),
     )
+    return _with_group(row, shown(spec.group or "-") if spec else "-") if with_groups else row
 
 
 def _time(job: Job, now: datetime) -> str:

@@ -19,9 +19,8 @@ from forgather_spool.runs.terminal import drawing
 
 from . import tell
 from .job_document import as_json
-from .sched import terminal_width
 from .show import shown
-from .table import render
+from .table import render, terminal_width
 
 HEADERS = ("RUN", "STARTED", "STEPS", "LOSS", "EVAL LOSS", "FILE")
 PATH = click.Path(path_type=Path)

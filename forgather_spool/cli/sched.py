@@ -7,9 +7,6 @@ which host this is and which cards there are.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 
 import click
 
@@ -18,13 +15,17 @@ from forgather_spool.spool import settings
 from forgather_spool.spool.look import find, look
 from forgather_spool.spool.queue import Spool, utc_now
 
+from .groups import Change
 from .identity import who
 from .job_document import as_json
 from .job_words import job_words
 from .listing import ACTIVE, BY_DEFAULT, Listing, Wanted, as_document, as_table, take_listing
 from .nudge import nudge, nudge_to_tell
+from .sched_group import group as group_commands
+from .sched_group import set_group
 from .sched_order import add_to as add_order_commands
 from .show import shown
+from .table import terminal_width
 from .tidy import cleanup, retention
 
 ROWS_PER_SECTION = 20
@@ -57,6 +58,7 @@ def status(json_: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N of each kind.")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only these; repeatable.")
 @click.option("--name", metavar="GLOB", help="Only jobs whose name fits, e.g. 'eval-*'.")
+@click.option("--group", metavar="NAME", help="Only jobs of this group.")
 @click.option("--no-reasons", is_flag=True, help="Do not find out why jobs wait.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object; `more` says what --limit left out.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C; with --json a line each.")
@@ -65,6 +67,7 @@ def list_(
     limit: int | None,
     states: tuple[str, ...],
     name: str | None,
+    group: str | None,
     no_reasons: bool,
     json_: bool,
     watch: bool,
@@ -75,6 +78,7 @@ def list_(
     wanted = Wanted(
         states=_states(states),
         name=name,
+        group=group,
         limit=None if all_ and limit is None else limit or ROWS_PER_SECTION,
         reasons=not no_reasons,
     )
@@ -112,24 +116,25 @@ def _states(words: tuple[str, ...]) -> frozenset[State]:
     return frozenset(found | ACTIVE if "active" in words else found)
 
 
-def terminal_width() -> int | None:
-    """Columns of the terminal on stdout, or as COLUMNS says; None where nobody looks at lines."""
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        return None
-    return shutil.get_terminal_size().columns
-
-
 @sched.command()
-def pause() -> None:
+@click.option("--group", metavar="NAME", help="Only of this group.")
+def pause(group: str | None) -> None:
     """Start nothing new. Running jobs go on, and jobs can be submitted. Survives restarts."""
+    if group is not None:
+        set_group(group, Change(paused=True))
+        return
     spool = Spool().create()
     settings.change_dispatch(spool.paths, paused=True, paused_at=utc_now())
     click.echo("paused: nothing new starts; running jobs go on")
 
 
 @sched.command()
-def resume() -> None:
+@click.option("--group", metavar="NAME", help="Of a group that was paused by itself.")
+def resume(group: str | None) -> None:
     """Start jobs again."""
+    if group is not None:
+        set_group(group, Change(paused=False))
+        return
     spool = Spool().create()
     settings.change_dispatch(spool.paths, paused=False, paused_at=None)
     click.echo("resumed")
@@ -212,3 +217,4 @@ def why(job: str, json_: bool) -> None:
 
 
 add_order_commands(sched)
+sched.add_command(group_commands)

@@ -7,6 +7,9 @@ to be shown (`show.shown`). Knows nothing of jobs.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -90,3 +93,10 @@ def _row_lines(row: Row, widths: Sequence[int], remark_below: bool) -> list[str]
 
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - cells(text))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on stdout, or as COLUMNS says; None where nobody looks at lines."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return shutil.get_terminal_size().columns

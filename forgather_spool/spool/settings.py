@@ -57,6 +57,22 @@ def change_dispatch(paths: Paths, **changes: object) -> Document:
     return checked
 
 
+def change_groups(paths: Paths, edit: Callable[[Document], None]) -> Document:
+    """Have `edit` change the groups of ``dispatch.json`` by name, durable on return. Raises as `change_dispatch` does.
+
+    `edit` runs while the lock is held: it is quick, asks nobody and may raise to change nothing.
+    """
+    with _editing(paths.dispatch):
+        old = _read(paths.dispatch)
+        groups = _checked(paths.dispatch, old)["groups"]
+        assert isinstance(groups, dict)
+        edit(groups)
+        document = {"version": schema.VERSION, **old, "groups": groups}
+        checked = _checked(paths.dispatch, document)
+        files.replace(paths.dispatch, document, paths.tmp)
+    return checked
+
+
 def gpu_policy(paths: Paths) -> GpuPolicy:
     """What the owner allows on each card. Raises as `dispatch` does."""
     return _policy_of(paths.gpu_policy, _read(paths.gpu_policy))

@@ -1,8 +1,9 @@
-"""`forgather sched hold|release|reprioritize|move`: as a user types them."""
+"""`forgather sched hold|release|reprioritize|move|group`: as a user types them."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from forgather_spool.cli.sched import sched
 from forgather_spool.errors import JobFailed, NoSuchJob, UsageError
 from forgather_spool.job import State
 from forgather_spool.schema import PRIORITY_LIMIT
+from forgather_spool.spool import settings
 from forgather_spool.spool.look import look
 from forgather_spool.spool.paths import start_order
 from forgather_spool.spool.queue import Spool
@@ -26,7 +28,7 @@ from tests import builders
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Homes whose dispatcher was woken; none is."""
     homes: list[str] = []
-    for module in ("sched", "sched_order"):
+    for module in ("sched", "sched_order", "sched_group"):
         monkeypatch.setattr(f"forgather_spool.cli.{module}.nudge", lambda spool: homes.append(spool.paths.home))
     return homes
 
@@ -216,3 +218,62 @@ def test_the_priority_is_the_nearest_that_does_it(entry, other, wish) -> None:
     assert fulfilled(priority)
     step = 1 if priority < -entry[0] else -1
     assert priority == -entry[0] or not fulfilled(priority + step)
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_is_there_when_a_job_names_it(spool: Spool) -> None:
+    builders.submitted(spool, group="night"), builders.held(spool, group="night"), builders.running(spool, group="day")
+    builders.submitted(spool), builders.ended(spool, group="old")
+
+    assert told("group", "list") == [
+        {"group": "day", "limit": None, "paused": False, "waiting": 0, "held": 0, "running": 1},
+        {"group": "night", "limit": None, "paused": False, "waiting": 1, "held": 1, "running": 0},
+    ]
+
+
+def test_a_group_has_a_limit_and_can_be_paused_by_itself(spool: Spool, nudged: list[str]) -> None:
+    builders.submitted(spool, group="night")
+
+    assert printed("group", "set", "night", "--limit", "2") == "group night: at most 2 at once; not paused\n"
+    assert printed("pause", "--group", "night") == ("group night: at most 2 at once; paused: none of its jobs starts\n")
+
+    assert settings.dispatch(spool.paths)["groups"] == {"night": {"limit": 2, "paused": True}}
+    assert settings.dispatch(spool.paths)["paused"] is False
+    assert nudged
+    assert "group night is paused" in printed("list")
+    printed("resume", "--group", "night")
+    assert told("group", "set", "night", "--limit", "none") == {"limit": None, "paused": False}
+    printed("group", "remove", "night")
+    assert settings.dispatch(spool.paths)["groups"] == {}
+    assert isinstance(run("group", "remove", "night").exception, UsageError)
+
+
+def test_what_another_set_at_the_same_time_stays(spool: Spool) -> None:
+    settings.change_dispatch(spool.paths, paused=True, no_gpu_limit=3)
+
+    printed("group", "set", "a", "--limit", "1")
+    printed("group", "set", "b", "--pause")
+
+    now = settings.dispatch(spool.paths)
+    assert (now["paused"], now["no_gpu_limit"]) == (True, 3)
+    assert now["groups"] == {"a": {"limit": 1, "paused": False}, "b": {"limit": None, "paused": True}}
+
+
+@pytest.mark.parametrize("words", [["x"], ["x", "--pause", "--resume"], ["x", "--limit", "0"], ["x", "--limit", "few"]])
+def test_a_group_setting_must_be_one(spool: Spool, words: list[str]) -> None:
+    assert run("group", "set", *words).exit_code == 2
+    assert not os.path.exists(spool.paths.dispatch)
+
+
+def test_the_list_shows_groups_where_there_are_some(spool: Spool) -> None:
+    builders.submitted(spool, name="a")
+    assert "Group" not in printed("list")
+
+    builders.submitted(spool, name="b", group="night\x1b")
+
+    lines = printed("list").splitlines()
+    assert lines[0].split()[5] == "Group"
+    assert lines[2].split()[5] == "night\\x1b"
+    assert [job["name"] for job in told("list", "--group", "night\x1b")["jobs"]] == ["b"]
