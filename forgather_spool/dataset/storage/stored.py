@@ -8,9 +8,7 @@ file changed in place would show through the map, and that is an error here.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,10 +48,9 @@ class StoredRows(Rows):
         self._length = int(self._ends[-1]) if len(self._ends) else 0
         self._starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]]) if self._length else self._ends
         self._gatherer = Gatherer(self._region, index.arrays)
-        self._opened: OrderedDict[int, Any] = OrderedDict()
+        self._opened: dict[int, Any] = {}
         self._whole: dict[int, list[Any]] = {}  # all batches of a file: dictionaries come before them in the stream
-        self._lock = threading.Lock()
-        self._looked_at = time.monotonic()
+        self._looked_at = -LOOK_AGAIN_S
 
     def __len__(self) -> int:
         return self._length
@@ -119,7 +116,7 @@ class StoredRows(Rows):
         if order.total != self._length or walk.last >= len(order):
             raise UsageError(f"an order of {order.total} rows, positions up to {walk.last}: there are {self._length}")
         places = self._places(columns)
-        self.check()
+        self._look()
         rows = min(max(int(batch_bytes / max(1.0, self.row_bytes)), BATCH_ROWS[0]), BATCH_ROWS[1])
         if order.first_row is not None and walk.is_run:
             return self._run(order.first_row + walk.first, walk.count, rows, places)
@@ -196,16 +193,12 @@ class StoredRows(Rows):
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _open(self, batch: int) -> pa.RecordBatch:
-        """A stored batch, not copied. The last few stay open."""
-        with self._lock:
-            if batch in self._opened:
-                self._opened.move_to_end(batch)
-                return self._opened[batch]
-        found = self._read(batch)
-        with self._lock:
-            self._opened[batch] = found
-            if len(self._opened) > OPENED_BATCHES:
-                self._opened.popitem(last=False)
+        """A stored batch, not copied. Many stay open; no lock, for one held while a program forks is never freed."""
+        found = self._opened.get(batch)
+        if found is None:
+            if len(self._opened) >= OPENED_BATCHES:
+                self._opened.clear()
+            found = self._opened[batch] = self._read(batch)
         return found
 
     def _read(self, batch: int) -> pa.RecordBatch:

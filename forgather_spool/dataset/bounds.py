@@ -1,0 +1,74 @@
+"""What users write for a place in a data set: numbers, negative numbers, fractions, "80%", ``train[:80%]``."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from forgather_spool.errors import UsageError
+
+Bound = int | float | str | None
+
+
+def bound(value: Any, size: int, default: int) -> int:
+    """`value` as a position of `size`: -1 is the last, 0.8 and "80%" are four fifths.
+
+    Raises:
+        UsageError: it is past either end, or no place at all.
+    """
+    if value is None:
+        return default
+    found = _number(value, size)
+    if found is None:
+        raise UsageError(f"{value!r} is no place in a data set", hint='for example 100, -100, 0.8 or "80%"')
+    if not 0 <= found <= size:
+        raise UsageError(f"{value!r} is past the end of {size} rows")
+    return found
+
+
+def _number(value: Any, size: int) -> int | None:
+    if isinstance(value, str):
+        text = value.strip()
+        if re.fullmatch(r"\d+(\.\d+)?%", text):
+            return round(size * float(text[:-1]) / 100)
+        if not re.fullmatch(r"-?\d{1,18}", text):
+            return None
+        value = int(text)
+    if isinstance(value, float):
+        return round(size * value) if 0 <= value <= 1 else None
+    try:
+        number = value.__index__()
+    except AttributeError:
+        return None
+    return int(number + size if number < 0 else number)
+
+
+def contiguous(indices: Iterable[int]) -> tuple[int, int]:
+    """First and one past the last of consecutive rising numbers.
+
+    Raises:
+        UsageError: none, or with gaps.
+    """
+    found = indices if isinstance(indices, range) else list(indices)
+    if not found or any(after - before != 1 for before, after in itertools.pairwise(found)):
+        raise UsageError("select takes consecutive rising positions", hint="filter can choose any rows")
+    return found[0], found[-1] + 1
+
+
+SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<start>[^:\[\]]*):(?P<stop>[^:\[\]]*)\])?")
+
+
+def parse_split(split: str | None) -> tuple[str | None, Bound, Bound]:
+    """``train[10%:-100]`` as the split's name and its two bounds.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    if split is None:
+        return None, None, None
+    found = SPLIT.fullmatch(str(split).strip())
+    if not found:
+        raise UsageError(f"split {split!r}", hint='for example "train" or "train[:80%]"')
+    return found["name"].strip(), found["start"] or None, found["stop"] or None

@@ -1,0 +1,218 @@
+"""Formats: record batches as Python, numpy or torch values, a column at a time.
+
+    python   what `to_pylist` gives, faster where that is slow
+    numpy    arrays of the stored type; what numpy has no type for stays Python
+    torch    tensors: whole numbers int64, others float32, as the `datasets` library has it
+    arrow    tables of one row
+
+Values are copied, so they may be written to; the rows of one batch share memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import types
+
+from forgather_spool.errors import Missing, UsageError
+
+Format = Literal["python", "numpy", "torch", "arrow"]
+FORMATS = ("python", "numpy", "torch", "arrow")
+AT_ONCE = 64  # rows of numbers turned into Python objects at a time: more fall out of the cache
+YEARS = (np.datetime64("0001-01-01", "us").astype(np.int64), np.datetime64("9999-12-31", "us").astype(np.int64))
+PER_US = {"s": 1_000_000, "ms": 1000, "us": 1}
+
+
+def check_format(name: str | None) -> Format:
+    """`name` as a format; None is python.
+
+    Raises:
+        UsageError: there is no such format.
+        Missing: torch is not installed.
+    """
+    if name not in (None, *FORMATS):
+        raise UsageError(f"no format {name!r}", hint=f"there are {', '.join(FORMATS)}")
+    if name == "torch" and "torch" not in sys.modules:
+        try:
+            import torch  # noqa: F401
+        except ImportError:
+            raise Missing("the format torch needs torch", hint="pip install torch") from None
+    return name or "python"  # type: ignore[return-value]
+
+
+def columns_of(batch: Any, format_: Format) -> dict[str, Any]:
+    """Each column as a sequence of one value a row (for numpy and torch one array, where rows are of one shape)."""
+    if format_ == "arrow":
+        raise UsageError("the format arrow has no columns of values", hint="use it without map and filter")
+    column = {"python": python_column, "numpy": numpy_column, "torch": torch_column}[format_]
+    return {name: column(values) for name, values in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+def examples_of(batch: Any, format_: Format) -> Iterator[Any]:
+    """One value a row: a dict, or for arrow a table of one row."""
+    if format_ == "arrow":
+        whole = pa.Table.from_batches([batch])
+        return (whole.slice(row, 1) for row in range(batch.num_rows))
+    columns = columns_of(batch, format_)
+    if not columns:
+        return ({} for _ in range(batch.num_rows))
+    names = tuple(columns)
+    values = [_rows(column) for column in columns.values()]
+    if len(names) == 1:
+        name = names[0]
+        return ({name: value} for value in values[0])
+    return (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+
+
+def as_format(value: Any, format_: Format) -> Any:
+    """What a stage returned, in the format asked for: numbers and lists of numbers become arrays."""
+    if format_ == "torch":
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            return value
+        found = as_format(value, "numpy")
+        return _tensor(found) if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" else value
+    if format_ == "numpy" and isinstance(value, (bool, int, float, list)):
+        try:
+            found = np.asarray(value)
+        except (ValueError, OverflowError):
+            return value
+        return found if found.dtype.kind in "biuf" else value
+    return value
+
+
+def _rows(column: Any) -> Any:
+    if "torch" in sys.modules and isinstance(column, sys.modules["torch"].Tensor):
+        return column.unbind(0)
+    return column
+
+
+def python_column(array: Any) -> list[Any]:
+    """`array.to_pylist()`, by faster ways for what is common and has no nulls."""
+    type_ = array.type
+    if array.null_count or isinstance(array, pa.ExtensionArray):
+        return _plain(array)
+    if types.is_string(type_) or types.is_large_string(type_):
+        return _strings(array)
+    if types.is_integer(type_) or types.is_float32(type_) or types.is_float64(type_):
+        return _plain(array, lambda: array.to_numpy().tolist())
+    if types.is_timestamp(type_) and type_.tz is None and type_.unit in PER_US:
+        return _times(array)
+    if types.is_list(type_) or types.is_large_list(type_):
+        inner = array.values
+        if (types.is_integer(inner.type) or types.is_float64(inner.type)) and not inner.null_count:
+            return _lists(array)
+    return _plain(array)
+
+
+def _plain(array: Any, fast: Callable[[], list[Any]] | None = None) -> list[Any]:
+    found: list[Any] = fast() if fast else array.to_pylist()
+    return found
+
+
+def _strings(array: Any) -> list[Any]:
+    if not len(array):
+        return []
+    width = 8 if types.is_large_string(array.type) else 4
+    _, offsets, values = array.buffers()
+    bounds = np.frombuffer(offsets, f"i{width}", len(array) + 1, array.offset * width)
+    first, last = int(bounds[0]), int(bounds[-1])
+    if first == last:
+        return [""] * len(array)
+    memory = memoryview(values)[first:last]
+    return [str(memory[start:end], "utf-8") for start, end in itertools.pairwise((bounds - first).tolist())]
+
+
+def _times(array: Any) -> list[Any]:
+    scale = PER_US[array.type.unit]
+    values = array.cast(pa.int64()).to_numpy()
+    if len(values) and not (values.min() >= YEARS[0] // scale + 1 and values.max() <= YEARS[1] // scale - 1):
+        return _plain(array)
+    found: list[Any] = (values * scale).view("datetime64[us]").tolist()
+    return found
+
+
+def _lists(array: Any) -> list[Any]:
+    bounds = array.offsets.to_numpy()
+    values = array.values.to_numpy()
+    found: list[Any] = []
+    for start in range(0, len(array), AT_ONCE):
+        stop = min(len(array), start + AT_ONCE)
+        first = int(bounds[start])
+        flat = values[first : int(bounds[stop])].tolist()
+        places = (bounds[start : stop + 1] - first).tolist()
+        found += [flat[one:next_] for one, next_ in itertools.pairwise(places)]
+    return found
+
+
+def numpy_column(array: Any) -> Any:
+    """One array where rows are of one shape, else a list of arrays; what numpy has no type for as in python."""
+    type_ = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return numpy_column(array.storage)
+    if array.null_count:
+        return [as_format(value, "numpy") for value in _plain(array)]
+    if types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_) or types.is_temporal(type_):
+        if types.is_timestamp(type_) and type_.tz is not None:
+            return array.cast(pa.timestamp(type_.unit)).to_numpy(zero_copy_only=False).copy()
+        return np.array(array.to_numpy(zero_copy_only=False))
+    if types.is_fixed_size_list(type_) and _is_number(array.values.type) and not array.values.null_count:
+        return np.array(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), type_.list_size)
+    if types.is_list(type_) or types.is_large_list(type_):
+        return _list_arrays(array)
+    return python_column(array)
+
+
+def _is_number(type_: Any) -> bool:
+    return bool(types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_))
+
+
+def _list_arrays(array: Any) -> Any:
+    inner = array.flatten()
+    if not _is_number(inner.type) or inner.null_count:
+        return [as_format(value, "numpy") for value in _plain(array)]
+    values = np.array(inner.to_numpy(zero_copy_only=False))
+    bounds = array.offsets.to_numpy()
+    bounds = bounds - bounds[0] if len(bounds) else bounds
+    lengths = np.diff(bounds)
+    if len(lengths) and (lengths == lengths[0]).all():
+        return values.reshape(len(array), int(lengths[0]))
+    places = bounds.tolist()
+    return [values[start:stop] for start, stop in itertools.pairwise(places)]
+
+
+def torch_column(array: Any) -> Any:
+    """One tensor where rows are of one shape, else a list of tensors; what is no number as in python."""
+    found = numpy_column(array)
+    if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
+        return _tensor(found)
+    if isinstance(found, list):
+        return [_tensor(one) if isinstance(one, np.ndarray) and one.dtype.kind in "biuf" else one for one in found]
+    return python_column(array)
+
+
+def _tensor(values: np.ndarray) -> Any:
+    import torch
+
+    if values.dtype.kind == "f":
+        return torch.from_numpy(values.astype(np.float32, copy=False))
+    return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else bool, copy=False))
+
+
+def columns_of_examples(examples: Sequence[dict[str, Any]], format_: Format) -> dict[str, Any]:
+    """Examples that went through stages, as columns."""
+    names = examples[0] if examples else ()
+    columns: dict[str, Any] = {name: [example[name] for example in examples] for name in names}
+    if format_ == "torch":
+        import torch
+
+        for name, values in columns.items():
+            if all(isinstance(one, torch.Tensor) and one.shape == values[0].shape for one in values):
+                columns[name] = torch.stack(values)
+    return columns

@@ -1,0 +1,390 @@
+"""The data set a training script holds: what comes, in which order, for which reader, in which form.
+
+Each of `shuffle`, `slice`, `select`, `shard`, `map`, `filter` and `with_format`
+gives a new object over the same rows; nothing is read before iteration. An object is
+a torch `IterableDataset` when torch is there, and has `state_dict` and
+`load_state_dict` as torchdata's StatefulDataLoader wants them.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from forgather_spool.dataset.bounds import bound, contiguous
+from forgather_spool.dataset.cursor import Cursor, State, check_content, merged, parse_state, placed, skipped
+from forgather_spool.dataset.errors import StateMismatch
+from forgather_spool.dataset.formats import Format, check_format
+from forgather_spool.dataset.iteration import Iteration
+from forgather_spool.dataset.lanes import Lane, Remainder, Rest
+from forgather_spool.dataset.order import Cut, Layer, Order, Shuffle, Window, parse_order
+from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset.stages import Stage, changes_counts, group_rows
+from forgather_spool.dataset.torch_base import Epoch, MaybeTorch, loader_of_torch, reader_of_torch
+from forgather_spool.errors import UsageError
+
+LengthEstimate = Literal["static", "dynamic", "exact"]
+
+
+class ComposableIterableDataset(MaybeTorch):
+    """Examples of `rows`, one dict each."""
+
+    def __init__(
+        self, rows: Rows, *, length_estimate: LengthEstimate = "dynamic", reset_length_on_iter: bool = False
+    ) -> None:
+        self.rows = rows
+        self._layers: tuple[Layer, ...] = ()
+        self._seed_given = True
+        self._lane = Lane()
+        self._stages: tuple[Stage, ...] = ()
+        self._format: Format = "python"
+        self._columns: tuple[str, ...] | None = None
+        self._length_estimate = length_estimate
+        self._reset = reset_length_on_iter
+        self._epoch = Epoch(0)
+        self._pending: State | None = None  # where the next iteration begins
+        self._iteration: Iteration | None = None  # the latest
+
+    # What it is
+
+    @property
+    def order(self) -> Order:
+        """The sequence of this epoch."""
+        layers = list(self._layers)
+        if layers and isinstance(layers[-1], (Shuffle, Window)):
+            layers[-1] = replace(layers[-1], epoch=self.epoch)
+        return Order(len(self.rows), tuple(layers))
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch.value
+
+    @property
+    def fingerprint(self) -> str:
+        return self.rows.fingerprint
+
+    @property
+    def features(self) -> Mapping[str, Any] | None:
+        return self.rows.features
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self._columns or self.rows.column_names)
+
+    def __len__(self) -> int:
+        """Examples of a whole epoch for this rank.
+
+        Exact, unless a filter or a batched map makes it more or fewer: then an
+        estimate by what has come so far in this process.
+        """
+        count = self._lane.rank_count(len(self.order))
+        rows, examples = self._iteration.seen if self._iteration else (0, 0)
+        if self._length_estimate == "static" or not changes_counts(self._stages) or not rows:
+            return count
+        return round(count * examples / rows)
+
+    def __repr__(self) -> str:
+        lane = f", rank {self._lane.rank} of {self._lane.ranks}" if self._lane.ranks > 1 else ""
+        return f"{type(self).__name__}({len(self.rows)} rows, {self.order.text}{lane}, {self.column_names})"
+
+    # Which rows, in which order
+
+    def shuffle(
+        self, seed: int | None = None, buffer_size: int | None = None, *, window: bool = False
+    ) -> ComposableIterableDataset:
+        """A global shuffle, another one in each epoch, at no cost in memory or time.
+
+        Without a seed one is drawn (and kept in the state). A shuffle of a
+        shuffle takes its place. `window` is for data larger than memory: it
+        reads whole blocks. `buffer_size` is taken for the sake of other loaders, and has no meaning here.
+        """
+        layers = self._layers
+        if layers and isinstance(layers[-1], (Shuffle, Window)):
+            layers = layers[:-1]
+        drawn = random.SystemRandom().getrandbits(31) if seed is None else int(seed)
+        layer = Window(drawn) if window else Shuffle(drawn)
+        return self._with(_layers=(*layers, layer), _seed_given=seed is not None)
+
+    def slice(self, start: Any = None, end: Any = None) -> ComposableIterableDataset:
+        """Positions `start` up to, not including, `end` of this order: numbers, negative ones, fractions or "80%".
+
+        What was shuffled below a slice stays as it is in every epoch, so that parts cut from it stay apart.
+        """
+        size = len(self._sliceable("slice"))
+        cut = Cut(bound(start, size, 0), bound(end, size, size))
+        if cut.start >= cut.stop:
+            raise UsageError(f"slice {start!r} to {end!r} of {size} rows is empty")
+        return self._with(_layers=(*self._layers, cut))
+
+    def select(self, indices: Iterable[int]) -> ComposableIterableDataset:
+        """Consecutive positions, given as a range or as numbers."""
+        first, last = contiguous(indices)
+        return self.slice(first, last)
+
+    def take(self, count: int) -> ComposableIterableDataset:
+        """The first `count`, or all when there are fewer."""
+        return self.slice(0, min(count, len(self.order)))
+
+    def skip(self, count: int) -> ComposableIterableDataset:
+        """All but the first `count`, in every epoch. To go on from somewhere in this one, see `skip_to`."""
+        return self.slice(count, None)
+
+    def _sliceable(self, what: str) -> Order:
+        if self._lane.ranks > 1 or changes_counts(self._stages):
+            raise UsageError(f"{what} comes before shard, filter and batched maps", hint=f"call {what} first")
+        return self.order
+
+    def shard(self, num_shards: int, index: int, *, remainder: Remainder | None = None) -> ComposableIterableDataset:
+        """What rank `index` of `num_shards` gets: of every `num_shards` positions in turn, one.
+
+        All ranks get the same number. `remainder` says how: "drop" leaves out
+        the last few (fewer than there are ranks; others in each epoch when shuffled), "pad"
+        repeats the first, "keep" lets ranks differ by one.
+        """
+        if not 0 <= index < num_shards:
+            raise UsageError(f"shard {index} of {num_shards}", hint=f"shards are 0 to {num_shards - 1}")
+        lane = self._lane
+        ranks, rank = lane.ranks * num_shards, lane.rank + lane.ranks * index
+        return self._with(_lane=replace(lane, ranks=ranks, rank=rank, remainder=remainder or lane.remainder))
+
+    def reader_blocks(self, rows: int) -> ComposableIterableDataset:
+        """Deal rows out to a DataLoader's workers in blocks of `rows`.
+
+        With the loader's batch size, batches come in the same sequence and
+        with the same rows as without workers.
+        """
+        if rows < 1:
+            raise UsageError(f"blocks of {rows} rows")
+        return self._with(_lane=replace(self._lane, block=rows))
+
+    # What becomes of them
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        with_indices: bool = False,
+        input_columns: str | Sequence[str] | None = None,
+        batched: bool = False,
+        batch_size: int = 1000,
+        drop_last_batch: bool = False,
+        remove_columns: str | Sequence[str] | None = None,
+        fn_kwargs: Mapping[str, Any] | None = None,
+    ) -> ComposableIterableDataset:
+        """Each example (or batch of columns) through `function`, whose result is laid over it; None drops it.
+
+        Indices are positions in the order, the same whichever rank and worker reads them.
+        """
+        return self._staged(
+            Stage(
+                function,
+                with_indices=with_indices,
+                input_columns=_names(input_columns),
+                batch_size=_size(batch_size) if batched else 0,
+                drop_last_batch=batched and drop_last_batch,
+                remove_columns=frozenset(_names(remove_columns) or ()),
+                fn_kwargs=dict(fn_kwargs or {}),
+            )
+        )
+
+    def filter(
+        self,
+        function: Callable[..., Any],
+        with_indices: bool = False,
+        input_columns: str | Sequence[str] | None = None,
+        batched: bool = False,
+        batch_size: int = 1000,
+        fn_kwargs: Mapping[str, Any] | None = None,
+    ) -> ComposableIterableDataset:
+        """Only the examples of which `function` is true (batched: a list of truths)."""
+        return self._staged(
+            Stage(
+                function,
+                filters=True,
+                with_indices=with_indices,
+                input_columns=_names(input_columns),
+                batch_size=_size(batch_size) if batched else 0,
+                fn_kwargs=dict(fn_kwargs or {}),
+            )
+        )
+
+    def _staged(self, stage: Stage) -> ComposableIterableDataset:
+        if stage.with_indices and any(one.batch_size and not one.filters for one in self._stages):
+            raise UsageError("after a batched map an example has no index", hint="use with_indices before it")
+        return self._with(_stages=(*self._stages, stage))
+
+    def select_columns(self, names: str | Sequence[str]) -> ComposableIterableDataset:
+        """Only these columns are read at all (and sent, by a server)."""
+        wanted = _names(names) or ()
+        if absent := [name for name in wanted if name not in self.rows.column_names]:
+            raise UsageError(f"no column {absent[0]!r}", hint=f"there are {', '.join(self.rows.column_names)}")
+        return self._with(_columns=wanted)
+
+    def remove_columns(self, names: str | Sequence[str]) -> ComposableIterableDataset:
+        gone = _names(names) or ()
+        return self.select_columns([name for name in self.column_names if name not in gone])
+
+    def with_format(self, format_: str | None) -> ComposableIterableDataset:
+        """python (or None), numpy, torch or arrow; see formats.py."""
+        return self._with(_format=check_format(format_))
+
+    def _with(self, **changes: Any) -> ComposableIterableDataset:
+        made = copy.copy(self)
+        made.__dict__.update(changes)
+        made._epoch, made._pending, made._iteration = Epoch(self.epoch), None, None
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_iteration": None}  # what is being read here is not read there
+
+    # Where it is
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle anew. From the beginning, unless this is the epoch that is being resumed."""
+        if epoch != self.epoch:
+            self._epoch.value = epoch
+            self._pending = self._iteration = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iteration is, counted by what was given out. Plain JSON, small, cheap at every step."""
+        return self._now().document()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The next iteration goes on where `state` was saved, also with another number of ranks or workers.
+
+        Raises:
+            ContentChanged: it is of other data.
+            StateMismatch: it is of another order or other maps, or one worker's of several.
+        """
+        found = parse_state(state)
+        check_content(found, self.fingerprint)
+        if found.stages != tuple(stage.name for stage in self._stages):
+            raise StateMismatch(f"saved with the maps {list(found.stages)}, and there are {self._stage_names}")
+        self._adopt(found)
+        self._go_on_at(found)
+
+    def _adopt(self, state: State) -> None:
+        """The order of `state`: its epoch always, its seed when ours was drawn."""
+        mine, saved = self._layers[-1:], parse_order(state.order, len(self.rows)).layers[-1:]
+        if not self._seed_given and mine and saved and type(saved[0]) is type(mine[0]):
+            self._layers = (*self._layers[:-1], *saved)
+        before, self._epoch.value = self.epoch, state.epoch
+        if self.order.text != state.order:
+            ours, self._epoch.value = self.order.text, before
+            raise StateMismatch(
+                f"saved in the order {state.order}, and this is {ours}", hint="use the same seed and slices"
+            )
+
+    def skip_to(self, position: int) -> None:
+        """The next iteration begins at `position` of the whole epoch's order, for all ranks together."""
+        size = len(self.order)
+        self._go_on_at(replace(self._fresh(), cursor=Cursor(Rest(bound(position, size, 0), size))))
+
+    def skip_next(self, count: int) -> None:
+        """Leave out the next `count` positions, counted over all ranks, from where the latest iteration is."""
+        state = merged([self._now()])
+        self._go_on_at(replace(state, cursor=skipped(state.cursor, count)))
+
+    def state_after(self, batches: int, batch_size: int = 1, workers: int = 0) -> dict[str, Any]:
+        """The state when every rank's loader has given out `batches` since the latest pass began.
+
+        For loaders that do not ask their workers, such as torch's own. The
+        program around workers does not see their passes: call `set_epoch` before each.
+        """
+        start = self._iteration.start if self._iteration else self._now()
+        if changes_counts(self._stages):
+            raise StateMismatch("with filters or batched maps batches do not tell how many rows were taken")
+        cursor = merged([start]).cursor
+        states = []
+        for reader in range(max(1, workers)):
+            lane = replace(self._lane, readers=max(1, workers), reader=reader)
+            mine = (batches - reader + lane.readers - 1) // lane.readers
+            taken = min(mine * batch_size, lane.count(len(cursor.rest)))
+            states.append(replace(start, cursor=replace(cursor, lane=lane, taken=taken)))
+        return merged(states).document()
+
+    def _go_on_at(self, state: State) -> None:
+        self._pending, self._iteration = state, None
+        self._epoch.free()
+
+    def _now(self) -> State:
+        """Where the latest iteration is, or where the next will begin."""
+        if self._iteration is not None and self._pending is None:
+            return self._iteration.state
+        return self._pending or self._fresh()
+
+    def _fresh(self) -> State:
+        order = self.order
+        cursor = Cursor(Rest(0, len(order)))
+        return State(
+            self.fingerprint, order.text, len(order), self.epoch, self._stage_names, group_rows(self._stages), cursor
+        )
+
+    @property
+    def _stage_names(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self._stages)
+
+    # Iteration
+
+    def __iter__(self) -> Iterator[Any]:
+        """Examples: dicts, or tables of one row in the format arrow."""
+        return self._begin().examples()
+
+    def iter(self, batch_size: int, drop_last_batch: bool = False) -> Iterator[Any]:
+        """Batches: dicts of columns, or tables in the format arrow. A short one may come last."""
+        return self._begin().batches(_size(batch_size), drop_last_batch)
+
+    def _begin(self) -> Iteration:
+        """Where the state says that was loaded, else at the start of the epoch; for the reader this process is."""
+        reader, readers = reader_of_torch()
+        lane = replace(self._lane, reader=reader, readers=readers)
+        state, self._pending = self._pending, None
+        if state is None or state.epoch != self.epoch or not self._epoch.claim(loader_of_torch()):
+            state = self._fresh()
+        start = replace(state, cursor=placed(state, lane))
+        seen = self._iteration.seen if self._iteration else [0, 0]
+        self._iteration = Iteration(
+            self.rows, self.order, start, self._columns, self._stages, self._format, [0, 0] if self._reset else seen
+        )
+        return self._iteration
+
+
+def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
+def _size(batch_size: int | None) -> int:
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"batches of {batch_size} rows", hint="batch_size is a number of rows, at least 1")
+    return batch_size
+
+
+def global_state(states: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One state of many readers', from which any number of ranks and workers may go on.
+
+    Give the `state_dict()` of each rank's data set, or of each rank's
+    StatefulDataLoader; all saved at the same step.
+
+    Raises:
+        StateMismatch: some reader is missing, or they do not belong together.
+    """
+    given = [states] if isinstance(states, Mapping) else list(states)
+    found = [parse_state(one) for state in given for one in _within(state)]
+    if not found:
+        raise StateMismatch("no data set's state in what was given")
+    return merged(found).document()
+
+
+def _within(state: Any) -> Iterator[Mapping[str, Any]]:
+    """Every data set's state in a loader's, however deep."""
+    if isinstance(state, Mapping):
+        if "fingerprint" in state and "rest" in state:
+            yield state
+            return
+        for value in state.values():
+            yield from _within(value)
+    elif isinstance(state, (list, tuple)):
+        for value in state:
+            yield from _within(value)
