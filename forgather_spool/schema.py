@@ -150,8 +150,17 @@ AGAIN: dict[str, Field] = {
         help="retry: it failed; requeue: it was lost; preempted: it gave its cards away",
     ),
     "retries": Field("integer", 0, minimum=0, help="how many retries there were until now, this one included"),
+    "requeues": Field("integer", 0, minimum=0, help="how often it was run again because it was lost, this included"),
     "not_before_at": Field("string", None, help=f"the back-off; {_AT_HELP}"),
     "after_outcome": Field("object", fields=OUTCOME, help="how the attempt before ended"),
+    "gave_way_to": Field("string", None, help="preempted: the job that got its cards"),
+}
+
+PREEMPT: dict[str, Field] = {
+    "version": _VERSION,
+    "for_job": Field("string", help="the job of a higher priority that gets its cards"),
+    "at": Field("string", help=_AT_HELP),
+    "by": Field("string", help="as the requests that follow from it, and the result, name who asked"),
 }
 
 STOP_REQUEST: dict[str, Field] = {
@@ -237,6 +246,7 @@ DOCUMENTS = {
     "process": PROCESS,
     "result": RESULT,
     "again": AGAIN,
+    "preempt": PREEMPT,
     "stop": STOP_REQUEST,
     "notified": NOTIFIED,
     "gpu_policy": GPU_POLICY,

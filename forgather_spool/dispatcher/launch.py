@@ -19,6 +19,7 @@ from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery
+from forgather_spool.spool.paths import FIRST_ATTEMPT
 from forgather_spool.spool.queue import Entry, Spool
 
 
@@ -78,8 +79,10 @@ class Launcher:
             # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
             raise AlreadyClaimed(f"job {entry[1]} had started already")
         asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
+        if asked_by is None and attempt > FIRST_ATTEMPT:
+            asked_by = self._spool.asked_to_stop_by(entry[1], attempt - 1)
         if asked_by is not None:
-            # Somebody asked while an earlier launch was being put back: it must not run now.
+            # Somebody asked while it was being put back, or run again: it must not run now.
             self._spool.end_unstarted(entry, self._host_name, asked_by)
             raise AlreadyClaimed(f"job {entry[1]} was cancelled by {asked_by}")
         hatched = None

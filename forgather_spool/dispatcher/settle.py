@@ -20,7 +20,8 @@ from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
 from forgather_spool.job import Claim, parse_at
-from forgather_spool.spool import admit, files
+from forgather_spool.spool import admit, attempts, files
+from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.output import written_bytes
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, Spool, utc_now
@@ -48,7 +49,8 @@ class Settler:
         while files.exists(self._spool.paths.taken(self._host_name, entry[1], -entry[0])):
             attempt = self._spool.attempt(entry[1])
             claim = claim_of_attempt(self._spool, entry[1], attempt)
-            step = next_step(self._facts(entry, attempt, claim))
+            coming = self._another(entry, attempt)
+            step = next_step(self._facts(entry, attempt, claim, again=coming is not None))
             if step is Step.WAIT:
                 return claim
             if step is Step.END_REMAINS:
@@ -58,7 +60,10 @@ class Settler:
                 continue  # a runner took the start in this moment
             if step is Step.LOSE:
                 self._lose(entry, attempt, claim)
-            if step in (Step.FINISH, Step.LOSE):
+                continue  # and then it has a result as every other
+            if step is Step.AGAIN and coming is not None and not self._run_again(entry, attempt, coming):
+                continue  # somebody else did, and it may run by now
+            if step is Step.FINISH:
                 self._finish(entry, attempt)
             break
         self._kill_at.pop(entry[1], None)
@@ -69,17 +74,47 @@ class Settler:
         for entry in self._spool.taken(CANCEL):
             self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
-    def _facts(self, entry: Entry, attempt: int, claim: Claim | None) -> Facts:
-        if self._spool.has_result(
-            entry[1], attempt
-        ):  # what a runner leaves: no need to search the machine for its scope
+    def _another(self, entry: Entry, attempt: int) -> Document | None:
+        """The ``again.json`` of the attempt that is to follow this one; None: none is, or it has not ended."""
+        if not self._spool.has_result(entry[1], attempt):
+            return None
+        path = self._spool.paths.taken(self._host_name, entry[1], -entry[0])
+        try:
+            return next_attempt(self._spool, entry[1], attempt, path)
+        except FileNotFoundError:
+            return None  # somebody else has put it away
+        except (BadDocument, UnreadableFile) as error:
+            self._say(f"{entry[1]}: {error}; it is not run again")
+            return None
+
+    def _run_again(self, entry: Entry, attempt: int, document: Document) -> bool:
+        """False: the next attempt was there already.
+
+        Killed after `make`, the job lies in running/ with an attempt that has no
+        claim: put back on the next pass. A stop that was asked for between the
+        decision and `make` counts: whoever asked looks for a new attempt after that.
+        """
+        if not attempts.make(self._spool.paths, entry[1], attempt + 1, document):
+            return False
+        asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
+        if asked_by is not None:
+            self._spool.end_unstarted(entry, self._host_name, asked_by)
+            return True
+        self._spool.put_back(entry, self._host_name)
+        when = "" if document["not_before_at"] is None else f", not before {document['not_before_at']}"
+        self._say(f"{entry[1]}: attempt {attempt + 1} waits ({document['reason']}){when}")
+        return True
+
+    def _facts(self, entry: Entry, attempt: int, claim: Claim | None, *, again: bool) -> Facts:
+        if not again and self._spool.has_result(entry[1], attempt):
+            # What a runner leaves: no need to search the machine for its scope.
             return Facts(started=True, result=True, runner_alive=False, scope_populated=False)
         same_boot = claim is None or claim.boot_id == self._boot_id
         alive = claim is not None and same_boot and proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
-        populated = same_boot and not alive and self._is_populated(scope_name(entry[1], attempt))
+        populated = same_boot and not alive and not again and self._is_populated(scope_name(entry[1], attempt))
         started = self._spool.has_started(entry[1], attempt)
         result = self._spool.has_result(entry[1], attempt)
-        return Facts(started=started, result=result, runner_alive=alive, scope_populated=populated)
+        return Facts(started=started, result=result, runner_alive=alive, scope_populated=populated, again=again)
 
     def _is_populated(self, scope: str) -> bool:
         # The claim may be of the other kind of host: the user manager can have come or gone since. The runner

@@ -1,7 +1,9 @@
 """What to do with a job that lies in running/<host>/: the state table as one pure function.
 
     started  result  runner     scope      next step
-       ?       +       ?          ?        FINISH: move the spec to done/
+       ?       +     alive        ?        WAIT, when it is to run again: until its runner has gone
+       ?       +       ?          ?        AGAIN, when it is to run again: the next attempt, back to the queue
+       ?       +       ?          ?        FINISH otherwise: move the spec to done/
        +       -     alive        ?        WAIT: it runs
        +       -     gone      populated   END_REMAINS: stop what the dead runner left behind
        +       -     gone       empty      LOSE: write the result `lost`
@@ -22,6 +24,7 @@ class Step(Enum):
     """The one thing to do next for a job in running/<host>/."""
 
     FINISH = auto()
+    AGAIN = auto()
     WAIT = auto()
     END_REMAINS = auto()
     LOSE = auto()
@@ -40,14 +43,17 @@ class Facts:
     result: bool
     runner_alive: bool
     scope_populated: bool
+    again: bool = False  # with this result the job is run again
 
 
 def next_step(facts: Facts) -> Step:
     """The step the table names; every combination has one."""
-    if facts.result:
+    if facts.result and not facts.again:
         return Step.FINISH
     if facts.runner_alive:
         return Step.WAIT
+    if facts.result:
+        return Step.AGAIN
     if not facts.started:
         return Step.PUT_BACK
     return Step.END_REMAINS if facts.scope_populated else Step.LOSE

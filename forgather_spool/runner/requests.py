@@ -1,4 +1,8 @@
-"""stop.json and kill.json: somebody asks for this job to be stopped."""
+"""stop.json, kill.json, give_way.json: somebody asks for this job to be stopped.
+
+The last is a dispatcher's, for the job's cards: a name of its own, so that a
+person who stops the same job is not told that somebody did so before.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,11 @@ class StopRequests:
     """Those of one attempt; each is told once."""
 
     def __init__(self, spool: Spool, job_id: str, attempt: int) -> None:
-        self._paths = {force: spool.paths.stop_request(job_id, attempt, force=force) for force in (False, True)}
+        self._paths = {
+            spool.paths.stop_request(job_id, attempt, force=False): False,
+            spool.paths.give_way(job_id, attempt): False,
+            spool.paths.stop_request(job_id, attempt, force=True): True,
+        }
         self._watch = Watch()
         self._watch.add(spool.paths.attempt(job_id, attempt), IN_CREATE | IN_MOVED_TO)
         self._missed = False
@@ -33,21 +41,21 @@ class StopRequests:
 
     def heard(self) -> bool:
         """Whether what came may be a request; call it when `fileno` is readable."""
-        names = {path.rpartition("/")[2] for path in self._paths.values()}
+        names = {path.rpartition("/")[2] for path in self._paths}
         return any(name in names or mask & Watch.OVERFLOW for _, name, mask in self._watch.read())
 
     def look(self) -> list[tuple[bool, Document]]:
         """New requests as ``(force, document)``."""
         found = []
         self._missed = False
-        for force, path in list(self._paths.items()):
+        for path, force in list(self._paths.items()):
             try:
                 request = _read(path, force)
             except StorageFailed:  # a bad moment is no request; the job goes on
                 self._missed = True
                 continue
             if request is not None:
-                del self._paths[force]
+                del self._paths[path]
                 found.append((force, request))
         return found
 

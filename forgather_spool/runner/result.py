@@ -14,6 +14,7 @@ from forgather_spool.spool.queue import Entry, Spool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 TRY_AGAIN_S = 1.0  # doubled each time
 TRY_AGAIN_AT_MOST_S = 30.0
@@ -41,14 +42,19 @@ def describe(outcome: Document) -> str:
     return f"{outcome['kind']} ({detail})" if detail else str(outcome["kind"])
 
 
-def leave_result(spool: Spool, entry: Entry, attempt: int, host: str, result: Document, journal: JournalCopy) -> None:
-    """Write the result and move the spec to done/. Stays until the file system takes both.
+def leave_result(
+    spool: Spool, entry: Entry, host: str, result: dict[str, Any], journal: JournalCopy, *, is_last: Callable[[], bool]
+) -> None:
+    """Write the result and, if this attempt `is_last`, move the spec to done/. Stays until the file system takes both.
 
+    Else the spec stays in running/: the dispatcher decides whether the job is run again.
     A disk that is full for a minute must not cost a result: it tries again, up
     to every `TRY_AGAIN_AT_MOST_S`, for as long as the process lives.
     """
-    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)
-    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)
+    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)
+    if not is_last():
+        return
+    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)
 
 
 def _patiently(step: Callable[[], object], journal: JournalCopy) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from forgather_spool import schema
+from forgather_spool.again import may_follow
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
@@ -47,7 +48,7 @@ def run_job(request: Request, home: str) -> None:
         return
     attempt = Attempt(spool, request, caught, journal)
     result = attempt.run()
-    leave_result(spool, request.entry, request.attempt, request.host, result, journal)
+    leave_result(spool, request.entry, request.host, result, journal, is_last=lambda: attempt.is_last(result))
     journal.close()
 
 
@@ -81,10 +82,22 @@ class Attempt:
         self._caught = caught
         self._journal = journal
         self._started_at = utc_now()
+        self._spec: dict[str, Any] | None = None  # None: it cannot be read
 
-    def run(self) -> Document:
+    def is_last(self, result: dict[str, Any]) -> bool:
+        """Whether no attempt may follow one that ended with `result`, which stands on disk. In doubt one may."""
+        if self._spec is None:
+            return True
+        try:
+            preempted = self._spool.is_asked_to_give_way(self._request.job_id, self._request.attempt)
+        except StorageFailed:
+            return False
+        return not may_follow(self._spec, result["outcome"], preempted=preempted)
+
+    def run(self) -> dict[str, Any]:
         try:
             spec: dict[str, Any] = self._spool.taken_spec(self._request.host, self._request.entry)
+            self._spec = spec
             command = self._prepare(spec)
             family = Family(self._request.scope)
             requests = StopRequests(self._spool, self._request.job_id, self._request.attempt)
@@ -144,11 +157,11 @@ class Attempt:
         except StorageFailed as error:
             self._journal.say(str(error), priority=4)  # of interest only while it runs
 
-    def _refused(self, reason: str) -> Document:
+    def _refused(self, reason: str) -> dict[str, Any]:
         self._journal.say(f"refused: {reason}", priority=3)
         return self._result({"kind": "refused", "reason": reason})
 
-    def _result(self, outcome: Document, **facts: object) -> Document:
+    def _result(self, outcome: Document, **facts: object) -> dict[str, Any]:
         return {
             "version": schema.VERSION,
             "attempt": self._request.attempt,

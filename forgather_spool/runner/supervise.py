@@ -11,6 +11,7 @@ import os
 import select
 import time
 
+from forgather_spool.again import SERVICE_MANAGER
 from forgather_spool.document import Document
 from forgather_spool.runner import signals
 from forgather_spool.runner.family import Family
@@ -23,8 +24,6 @@ from forgather_spool.runner.stopping import Stopping
 READ_BYTES = 256 * 1024
 READ_EVERY_S = 0.005  # lets a torrent of small writes gather: 200 reads a second, not 100,000
 LEFT_LOOK_EVERY_S = 0.5  # who left the family without being our child is not told to us
-
-SERVICE_MANAGER = "the service manager (SIGTERM)"
 
 
 class Supervision:

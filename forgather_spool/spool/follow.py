@@ -15,6 +15,7 @@ import time
 from forgather_spool.errors import NoSuchJob, WaitedLongEnough
 from forgather_spool.job import Result, State, format_at
 from forgather_spool.spool import files
+from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT
 from forgather_spool.spool.place import Held, Place, Queued, Taken, locate, state_at
 from forgather_spool.spool.queue import Spool
@@ -125,6 +126,8 @@ class Follower:
 def finish_ending(spool: Spool, place: Taken) -> None:
     """The last step of a job whose result stands: into done/. Somebody else having done it is fine.
 
+    A job that is run again is left alone: that step is its dispatcher's.
+
     Raises:
         BadDocument, UnreadableFile: its result is damaged; the dispatcher decides.
     """
@@ -132,8 +135,10 @@ def finish_ending(spool: Spool, place: Taken) -> None:
         spool.end_unstarted(place.entry, CANCEL, "a cancel that was interrupted")
         return
     try:
-        path = spool.paths.result(place.job_id, spool.attempt(place.job_id))
-        result = Result.from_document(files.read_document(path))
+        attempt = spool.attempt(place.job_id)
+        if next_attempt(spool, place.job_id, attempt, place.path) is not None:
+            return
+        result = Result.from_document(files.read_document(spool.paths.result(place.job_id, attempt)))
     except FileNotFoundError:
         return
     spool.finish(place.entry, place.host, format_at(result.ended_at))

@@ -267,6 +267,14 @@ class Paths:
     def stop_request(self, job_id: str, attempt: int, *, force: bool) -> str:
         return f"{self.attempt(job_id, attempt)}/{'kill' if force else 'stop'}.json"
 
+    def preempt_request(self, job_id: str, attempt: int) -> str:
+        """Its cards are wanted for a job of higher priority."""
+        return f"{self.attempt(job_id, attempt)}/preempt.json"
+
+    def give_way(self, job_id: str, attempt: int) -> str:
+        """The dispatcher's own request to stop it, for that reason."""
+        return f"{self.attempt(job_id, attempt)}/give_way.json"
+
     def endpoint(self, job_id: str, attempt: int) -> str:
         """A trainer's, while it trains; beside it its token and status."""
         return f"{self.attempt(job_id, attempt)}/endpoint.json"
@@ -280,9 +288,6 @@ class Paths:
     def control(self, job_id: str, attempt: int) -> str:
         """The trainer's mailbox."""
         return f"{self.attempt(job_id, attempt)}/control"
-
-    def preempt_request(self, job_id: str, attempt: int) -> str:
-        return f"{self.attempt(job_id, attempt)}/preempt.json"
 
     @property
     def gpu_policy(self) -> str:

@@ -10,7 +10,8 @@ or one create-once. So there is nothing to lock and nothing to tear.
     running/<host>/    -       -       -      launching  its dispatcher (claim.json), or back to queue/
     running/<host>/    +       -       -      launching  the runner (claim to started), or back to queue/
     running/<host>/    -       +       -      running    the runner (result)
-    running/<host>/    ?       ?       +      ending     whoever sees it (spec to done/)
+    running/<host>/    ?       ?       +      ending     its dispatcher, if it is run again (next attempt, queue/)
+    running/<host>/    ?       ?       +      ending     else whoever sees it (spec to done/)
     running/@cancel/   -       -       ?      ending     whoever sees it (result `cancelled`, spec to done/)
     done/<day>/        ?       ?       +      done       nobody
 
@@ -133,6 +134,15 @@ class Spool:
     def attempt(self, job_id: str) -> int:
         """The number of the current attempt; 1 also for a job that nobody has claimed yet."""
         return attempts.current(self.paths, job_id)
+
+    def not_before_at(self, job_id: str) -> str | None:
+        """When the back-off of a job that is run again is over, RFC 3339. None: it may start as any other.
+
+        Raises BadDocument, UnreadableFile.
+        """
+        again = attempts.again(self.paths, job_id, self.attempt(job_id))
+        at = None if again is None else again["not_before_at"]
+        return at if isinstance(at, str) else None
 
     def has_started(self, job_id: str, attempt: int | None = None) -> bool:
         """Whether a runner has taken the start: then this attempt never starts again, whatever else is there."""
@@ -286,12 +296,6 @@ class Spool:
     def is_asked_to_give_way(self, job_id: str, attempt: int) -> bool:
         """Whether this attempt was asked to leave its cards to a job of higher priority."""
         return files.exists(self.paths.preempt_request(job_id, attempt))
-
-    def not_before_at(self, job_id: str) -> str | None:
-        """When a job that is run again may start at the earliest; None: at once, or it has not run yet."""
-        again = attempts.again(self.paths, job_id, self.attempt(job_id))
-        at = None if again is None else again.get("not_before_at")
-        return at if isinstance(at, str) else None
 
     def asked_to_stop_by(self, job_id: str, attempt: int | None = None) -> str | None:
         """Who asked for it to stop; None: nobody did. A damaged request still counts as one."""

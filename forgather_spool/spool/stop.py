@@ -11,6 +11,7 @@ from enum import Enum, auto
 from forgather_spool.errors import AlreadyClaimed, Busy, NoSuchJob
 from forgather_spool.spool import files
 from forgather_spool.spool.follow import finish_ending
+from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import LOOKS, Held, Queued, Taken, locate
 from forgather_spool.spool.queue import Spool
@@ -51,7 +52,7 @@ def stop(spool: Spool, job_id: str, by: str, *, force: bool = False) -> Stopped:
             finish_ending(spool, place)
             return Stopped.CANCELLED
         attempt = spool.attempt(job_id)
-        if spool.has_result(job_id, attempt):
+        if spool.has_result(job_id, attempt) and not _is_run_again(spool, place, attempt):
             return Stopped.HAD_ENDED
         files.make_directory(spool.paths.job(job_id))  # a claim this young may not have made it yet
         asked = spool.ask_to_stop(job_id, by=by, force=force, attempt=attempt)
@@ -59,3 +60,10 @@ def stop(spool: Spool, job_id: str, by: str, *, force: bool = False) -> Stopped:
             continue  # put back, or run again, in this moment: no runner will read what we left
         return Stopped.ASKED if asked else Stopped.ASKED_BEFORE
     raise Busy(f"job {job_id} is being launched and put back", hint="try again in a moment")
+
+
+def _is_run_again(spool: Spool, place: Taken, attempt: int) -> bool:
+    try:
+        return next_attempt(spool, place.job_id, attempt, place.path) is not None
+    except FileNotFoundError:
+        return False

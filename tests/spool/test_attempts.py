@@ -76,7 +76,8 @@ def test_an_attempt_is_made_once(spool: Spool) -> None:
     assert attempts.make(spool.paths, entry[1], 2, AGAIN)
     assert not attempts.make(spool.paths, entry[1], 2, AGAIN | {"reason": "requeue"})
 
-    assert attempts.again(spool.paths, entry[1], 2) == AGAIN | {"not_before_at": None}
+    found = attempts.again(spool.paths, entry[1], 2)
+    assert found is not None and found["reason"] == "retry"
     assert files.names(spool.paths.tmp) == []
 
 

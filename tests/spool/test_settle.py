@@ -10,8 +10,9 @@ import pytest
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.host import proc
 from forgather_spool.job import Lost, Result
-from forgather_spool.spool import files
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.queue import Entry, Spool, utc_now
+from tests import builders
 
 HOST = "box"
 
@@ -35,9 +36,9 @@ def settler(spool: Spool) -> Settler:
     return Settler(spool, EmptyMachine(), HOST, "this-boot", lambda line: None)
 
 
-def started_by_us(spool: Spool, boot_id: str) -> Entry:
+def started_by_us(spool: Spool, boot_id: str, entry: Entry | None = None) -> Entry:
     """A running job whose runner, by its pid, is this very process."""
-    entry = (0, spool.submit({"argv": ["true"]}))
+    entry = entry or (0, spool.submit({"argv": ["true"]}))
     spool.claim(entry, HOST)
     me = {"pid": os.getpid(), "start_ticks": proc.start_ticks(os.getpid())}
     claim = {
@@ -77,3 +78,55 @@ def test_what_has_left_this_host_is_nobodys_to_settle(spool: Spool, settler: Set
 
     assert not spool.has_result(entry[1])
     assert spool.taken("other") == [entry]
+
+
+def failed_once(spool: Spool, **spec: object) -> Entry:
+    """A job whose runner has left it to the dispatcher after exit code 7."""
+    entry = (0, spool.submit({"argv": ["false"], **spec}))
+    spool.claim(entry, HOST)
+    ended = {"version": 1, "outcome": {"kind": "exited", "exit_code": 7}, "ended_at": "2026-01-31T23:59:50.000000Z"}
+    spool.write_result(entry[1], ended)
+    return entry
+
+
+def test_a_job_that_is_run_again_waits_its_pause_from_the_end_of_the_attempt_before(spool: Spool, settler: Settler):
+    entry = failed_once(spool, retries=1, retry_delay_s=20)
+
+    assert settler.settle(entry) is None
+
+    assert spool.waiting() == [entry]
+    assert spool.not_before_at(entry[1]) == "2026-02-01T00:00:10.000000Z"
+
+
+def test_two_who_settle_at_once_make_one_attempt(spool: Spool, settler: Settler, monkeypatch: pytest.MonkeyPatch):
+    """The slower one decided on what it saw before: it must not take a job that runs out of running/."""
+    entry = failed_once(spool, retries=5, retry_delay_s=0)
+    real = attempts.make
+
+    def then_another_was_faster(paths, job_id, attempt, again):
+        monkeypatch.setattr(attempts, "make", real)
+        assert settler.settle(entry) is None
+        started_by_us(spool, "this-boot", entry)
+        return real(paths, job_id, attempt, again)
+
+    monkeypatch.setattr(attempts, "make", then_another_was_faster)
+
+    assert settler.settle(entry) is not None
+
+    assert spool.taken(HOST) == [entry]
+    assert spool.attempt(entry[1]) == 2 and spool.has_started(entry[1])
+
+
+def test_a_damaged_word_of_why_it_runs_again_ends_it_and_says_so(spool: Spool):
+    said: list[str] = []
+    entry = failed_once(spool, retries=5, retry_delay_s=0)
+    settler = Settler(spool, EmptyMachine(), HOST, "this-boot", said.append)
+    settler.settle(entry)
+    spool.claim(entry, HOST)
+    builders.damage(spool.paths.again(entry[1], 2))
+    spool.write_result(entry[1], builders.a_result({"kind": "exited", "exit_code": 7}))
+
+    settler.settle(entry)
+
+    assert spool.taken(HOST) == [] == spool.waiting()
+    assert spool.paths.again(entry[1], 2) in "".join(said)

@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from forgather_spool.again import may_follow
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.spool import admit, files, order
+from forgather_spool.spool import admit, attempts, files, order
 from forgather_spool.spool.paths import CANCEL, parse_entry
 from forgather_spool.spool.place import held_places, waiting_places
 from forgather_spool.spool.queue import Spool, utc_now
+from forgather_spool.spool.stop import Stopped, stop
 from tests.spool.crashing import dies_after
 
 HOST = "box"
@@ -43,6 +45,7 @@ class Jobs(RuleBasedStateMachine):
         self.settler = Settler(self.spool, EmptyMachine(), HOST, "this-boot", lambda line: None)
         self.acknowledged = set()
         self.starts = {}
+        self.stopped = {}
 
     def teardown(self):
         shutil.rmtree(self.home)
@@ -54,6 +57,12 @@ class Jobs(RuleBasedStateMachine):
     def submit(self, death, priority):
         with dies_after(death):
             self.acknowledged.add(self.spool.submit({"argv": ["true"], "priority": priority}))
+
+    @rule(death=deaths, retries=st.integers(min_value=1, max_value=2), requeue=st.booleans())
+    def submit_to_be_run_again(self, death, retries, requeue):
+        with dies_after(death):
+            spec = {"argv": ["true"], "retries": retries, "retry_delay_s": 0, "requeue": requeue}
+            self.acknowledged.add(self.spool.submit(spec))
 
     @rule(death=deaths, text=st.sampled_from(['{"argv": ["true"]}', "garbage"]))
     def drop_and_admit(self, death, text):
@@ -72,12 +81,12 @@ class Jobs(RuleBasedStateMachine):
                 self.spool.claim(entry, HOST)
                 if not self.spool.has_started(entry[1]):
                     self.spool.withdraw_claim(entry[1])
-                    self.spool.write_claim(entry[1], self.claim_document(entry))
+                    self.spool.write_claim(entry[1], self.claim_document(entry, self.spool.attempt(entry[1])))
 
-    def claim_document(self, entry):
+    def claim_document(self, entry, attempt):
         return {
-            "version": 1, "attempt": 1, "host": HOST, "host_kind": "process", "boot_id": "this-boot", "gpus": [],
-            "scope": f"forgather-job-{entry[1]}-1.scope", "priority": -entry[0], "claimed_at": utc_now(),
+            "version": 1, "attempt": attempt, "host": HOST, "host_kind": "process", "boot_id": "this-boot", "gpus": [],
+            "scope": f"forgather-job-{entry[1]}-{attempt}.scope", "priority": -entry[0], "claimed_at": utc_now(),
             "runner": {"pid": 4194304, "start_ticks": 1},
         }  # fmt: skip
 
@@ -87,20 +96,22 @@ class Jobs(RuleBasedStateMachine):
         entry = self.pick(self.spool.taken(HOST), pick)
         if entry is None:
             return
-        before = self.spool.has_started(entry[1])
+        run = entry[1], self.spool.attempt(entry[1])
+        before = self.spool.has_started(*run)
         with dies_after(death):
-            self.spool.start(entry[1], HOST)
-        if self.spool.has_started(entry[1]) and not before:
-            self.starts[entry[1]] = self.starts.get(entry[1], 0) + 1
+            self.spool.start(entry[1], HOST, run[1])
+        if self.spool.has_started(*run) and not before:
+            self.starts[run] = self.starts.get(run, 0) + 1
 
-    @rule(death=deaths, pick=picks)
-    def end(self, death, pick):
+    @rule(death=deaths, pick=picks, exit_code=st.integers(min_value=0, max_value=1))
+    def end(self, death, pick, exit_code):
         entry = self.pick([e for e in self.spool.taken(HOST) if self.spool.has_started(e[1])], pick)
         with dies_after(death):
             if entry is not None:
-                result = {"version": 1, "ended_at": utc_now(), "outcome": {"kind": "exited", "exit_code": 0}}
+                result = {"version": 1, "ended_at": utc_now(), "outcome": {"kind": "exited", "exit_code": exit_code}}
                 self.spool.write_result(entry[1], result)
-                self.spool.finish(entry, HOST, utc_now())
+                if not may_follow(self.spool.taken_spec(HOST, entry), result["outcome"], preempted=False):
+                    self.spool.finish(entry, HOST, utc_now())
 
     @rule(death=deaths, pick=picks)
     def cancel(self, death, pick):
@@ -138,6 +149,14 @@ class Jobs(RuleBasedStateMachine):
             if entry is not None:
                 self.spool.cancel_waiting(entry, "anna", held=True)
 
+    @rule(death=deaths, pick=picks)
+    def stop(self, death, pick):
+        """Wherever it stands. What was acknowledged as stopped must not begin another attempt."""
+        entry = self.pick(self.spool.taken(HOST), pick)
+        with dies_after(death):
+            if entry is not None and stop(self.spool, entry[1], "anna") is Stopped.ASKED:
+                self.stopped[entry[1]] = self.spool.attempt(entry[1])
+
     @rule(death=deaths)
     @precondition(lambda self: self.spool.taken(HOST) or self.spool.taken(CANCEL))
     def a_dispatcher_settles(self, death):
@@ -158,8 +177,23 @@ class Jobs(RuleBasedStateMachine):
     @invariant()
     def nothing_started_twice_or_waits_after_its_start(self):
         assert all(count == 1 for count in self.starts.values())
-        waiting = {job_id for _, job_id in self.spool.waiting()}
+        waiting = {(job_id, self.spool.attempt(job_id)) for _, job_id in self.spool.waiting()}
         assert not waiting & self.starts.keys()
+
+    @invariant()
+    def no_attempt_is_skipped_and_each_came_of_a_failure(self):
+        for job_id in self.acknowledged:
+            numbers = attempts.numbers(self.spool.paths, job_id)
+            assert numbers == list(range(1, len(numbers) + 1))
+            for number in numbers[1:]:
+                again = attempts.again(self.spool.paths, job_id, number)
+                assert self.spool.has_result(job_id, number - 1)
+                assert again["retries"] + again["requeues"] == number - 1
+
+    @invariant()
+    def what_was_stopped_does_not_begin_again(self):
+        for job_id, attempt in self.stopped.items():
+            assert not self.spool.has_started(job_id, attempt + 1)
 
     @invariant()
     def every_file_in_place_is_whole(self):

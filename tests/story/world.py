@@ -73,14 +73,18 @@ class World:
             raise AssertionError(f"the dispatcher does not come to an end: {self.said()}") from None
         assert code == 0, self.said()
 
-    def result(self, entry: Entry) -> Result | None:
+    def result(self, entry: Entry, attempt: int | None = None) -> Result | None:
+        """Of its current attempt, if none is named."""
+        path = self.spool.paths.result(entry[1], attempt or self.spool.attempt(entry[1]))
         try:
-            return Result.from_document(files.read_document(self.spool.paths.result(entry[1], 1)))
+            return Result.from_document(files.read_document(path))
         except FileNotFoundError:
             return None
 
     def claim(self, entry: Entry) -> Claim:
-        return Claim.from_document(files.read_document(self.spool.paths.started(entry[1], 1)))
+        return Claim.from_document(
+            files.read_document(self.spool.paths.started(entry[1], self.spool.attempt(entry[1])))
+        )
 
     def wait_for(self, name: str, timeout_s: float = 30) -> str:
         """The content of a file a job writes, once it has a whole line."""
@@ -99,8 +103,8 @@ class World:
         done = Path(self.spool.paths.done)
         return any((day / f"{entry[1]}.json").exists() for day in done.iterdir())
 
-    def output(self, entry: Entry) -> str:
-        return Path(self.spool.paths.output(entry[1], 1)).read_text()
+    def output(self, entry: Entry, attempt: int | None = None) -> str:
+        return Path(self.spool.paths.output(entry[1], attempt or self.spool.attempt(entry[1]))).read_text()
 
     def lines(self, name: str) -> list[str]:
         path = self.folder / name

@@ -1,6 +1,6 @@
 """What must be true of a spool once an undisturbed dispatcher has looked after it.
 
-Each job adds a line to the file `ran` when it runs, so a second start shows.
+Each attempt of a job adds a line to the file `ran` when it runs, so a second start shows.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import json
 from pathlib import Path
 
 from forgather_spool.job import Cancelled, Exited, Lost, Refused, Result
-from forgather_spool.spool import files
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.paths import parse_entry
 from tests.story.world import World
 from tests.waiting import wait_until
 
-LINE = 'echo "$FORGATHER_JOB_ID" >> ran'
+LINE = 'echo "$FORGATHER_JOB_ID $FORGATHER_ATTEMPT" >> ran'
+FAILS_ONCE = f"{LINE}; [ $FORGATHER_ATTEMPT -gt 1 ]"
 
 
 def recover(world: World) -> None:
@@ -26,8 +27,9 @@ def recover(world: World) -> None:
 def violations(world: World, jobs: set[str], *, may_be: frozenset[type] = frozenset()) -> list[str]:
     """What is wrong, one line each. `jobs` must be there; others may, if they are whole.
 
-    A job ends exactly once and runs exactly once; one that is lost, cancelled or
-    refused ran at most once, and is accepted where `may_be` names its outcome.
+    A job ends exactly once and each attempt runs exactly once; one that is lost, cancelled or
+    refused ran at most once, and is accepted where `may_be` names its outcome. The attempts before
+    the last have failed or were lost, and none is left out.
     """
     found = [f"left: {name}" for name in world.leftovers()]
     places = _places(world)
@@ -37,22 +39,28 @@ def violations(world: World, jobs: set[str], *, may_be: frozenset[type] = frozen
     for job_id, lie_at in places.items():
         if len(lie_at) != 1:
             found.append(f"{job_id} is in {lie_at}")
-        found += _wrong_with(world, job_id, ran.count(job_id), may_be)
-    return found + [f"{job_id} ran and is nowhere" for job_id in set(ran) - places.keys()]
+        numbers = attempts.numbers(world.spool.paths, job_id)
+        if numbers != list(range(1, len(numbers) + 1)):
+            found.append(f"{job_id} has the attempts {numbers}")
+        for number in numbers:
+            run = f"{job_id} {number}"
+            found += _wrong_with(world, run, ran.count(run), may_be, is_last=number == numbers[-1])
+    return found + [f"{run} ran and is nowhere" for run in set(ran) if run.split()[0] not in places]
 
 
-def _wrong_with(world: World, job_id: str, times: int, may_be: frozenset[type]) -> list[str]:
+def _wrong_with(world: World, run: str, times: int, may_be: frozenset[type], *, is_last: bool) -> list[str]:
+    job_id, number = run.split()
     try:
-        result = Result.from_document(files.read_document(world.spool.paths.result(job_id, 1)))
+        result = Result.from_document(files.read_document(world.spool.paths.result(job_id, int(number))))
     except FileNotFoundError:
-        return [f"{job_id} has no result"]
+        return [f"{run} has no result"]
     outcome = result.outcome
     if isinstance(outcome, Exited):
-        wrong = outcome.exit_code != 0 or times != 1
+        wrong = (outcome.exit_code == 0) != is_last or times != 1
     else:
         most = 1 if isinstance(outcome, (Lost, Cancelled)) else 0
         wrong = type(outcome) not in may_be or times > most
-    return [f"{job_id} ran {times} times and is {outcome}"] if wrong else []
+    return [f"{run} ran {times} times and is {outcome}"] if wrong else []
 
 
 def _places(world: World) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from forgather_spool.host import proc
-from forgather_spool.spool import files
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, utc_now
 from tests.story.world import HOST, World
@@ -50,6 +50,21 @@ def everything_half_done(world: World) -> None:
     (world.folder / "jobs").write_text("\n".join(names))
 
 
+def to_be_run_again(world: World) -> None:
+    """One that failed and is not decided on, one decided on and not put back, one whose runner died."""
+    world.spool.open_host(HOST)
+    failed, decided, lost = (world.submit(LINE, retries=1, requeue=True, retry_delay_s=0) for _ in range(3))
+    for entry in (failed, decided, lost):
+        world.spool.claim(entry, HOST)
+        world.spool.write_claim(entry[1], claim_of_the_dead(entry))
+        world.spool.start(entry[1])
+    for entry in (failed, decided):
+        _leave_result(world, entry, exit_code=1)
+    again = {"version": 1, "reason": "retry", "retries": 1, "after_outcome": {"kind": "exited", "exit_code": 1}}
+    attempts.make(world.spool.paths, decided[1], 2, again)
+    (world.folder / "jobs").write_text("\n".join(entry[1] for entry in (failed, decided, lost)))
+
+
 def job_ids(world: World) -> set[str]:
     """The jobs of the scene that was made here; what was dropped has no id yet."""
     return set((world.folder / "jobs").read_text().split())
@@ -64,11 +79,11 @@ def claim_of_the_dead(entry: Entry, boot_id: str | None = None) -> dict[str, obj
     }  # fmt: skip
 
 
-def _leave_result(world: World, entry: Entry) -> None:
+def _leave_result(world: World, entry: Entry, *, exit_code: int = 0) -> None:
     """It ran once and said so."""
     with open(world.folder / "ran", "a") as ran:
-        print(entry[1], file=ran)
-    world.spool.write_result(entry[1], _result({"kind": "exited", "exit_code": 0}))
+        print(entry[1], 1, file=ran)
+    world.spool.write_result(entry[1], _result({"kind": "exited", "exit_code": exit_code}))
 
 
 def _result(outcome: dict[str, object]) -> dict[str, object]:

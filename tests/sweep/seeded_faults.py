@@ -114,10 +114,10 @@ FAULTS = (
     Fault(
         "a job is put away before its result stands",
         "runner/result.py",
-        "    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)\n"
+        '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n'
         '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n',
         '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n'
-        "    _patiently(lambda: spool.write_result(entry[1], result, attempt), journal)\n",
+        '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n',
         RUNNER_KILLED,
     ),
     Fault(

@@ -107,6 +107,11 @@ def a_dispatcher_with_everything_half_done(world: World) -> list[str]:
     return DISPATCHER
 
 
+def a_dispatcher_with_jobs_to_run_again(world: World) -> list[str]:
+    scenes.to_be_run_again(world)
+    return DISPATCHER
+
+
 def everything_has_ended_once(world: World, done: strace.Disturbed) -> list[str]:
     """Nothing is lost and nothing ran twice, once an undisturbed dispatcher has looked after it."""
     jobs = scenes.job_ids(world)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "forgather_spool"
-VALUES = {"array", "job", "command", "gpu", "schema", "fields", "document", "pending", "guard"}
+VALUES = {"array", "job", "command", "gpu", "schema", "fields", "document", "pending", "guard", "again"}
 BELOW = {
     "errors": set(),
     "values": {"errors"},
@@ -26,7 +26,7 @@ BELOW = {
     "training": {"trainer", "spool", "host", "values", "errors"},
     "notify": {"spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
-    "dispatcher": {"runner", "policy", "spool", "host", "values", "errors"},
+    "dispatcher": {"runner", "policy", "trainers", "spool", "host", "values", "errors"},
     "dataset": {"tls", "spool", "values", "errors"},
     "dataset_server": {"dataset", "tls", "spool", "host", "values", "errors"},
     "doctor": {"dispatcher", "policy", "spool", "host", "values", "errors"},

@@ -9,14 +9,27 @@ from hypothesis import strategies as st
 from forgather_spool.dispatcher.steps import Facts, Step, next_step
 
 facts = st.builds(
-    Facts, started=st.booleans(), result=st.booleans(), runner_alive=st.booleans(), scope_populated=st.booleans()
+    Facts,
+    started=st.booleans(),
+    result=st.booleans(),
+    runner_alive=st.booleans(),
+    scope_populated=st.booleans(),
+    again=st.booleans(),
 )
 
 
 @given(facts)
-def test_a_job_with_a_result_is_only_ever_put_away(given_facts):
+def test_a_job_with_a_result_is_put_away_unless_it_is_run_again(given_facts):
     """Whatever else is there: it has ended, and nothing may start or stop for it."""
-    assert (next_step(given_facts) is Step.FINISH) == given_facts.result
+    put_away = given_facts.result and not given_facts.again
+    assert (next_step(given_facts) is Step.FINISH) == put_away
+
+
+@given(facts)
+def test_a_job_is_run_again_only_when_it_has_ended_and_its_runner_is_gone(given_facts):
+    """Two runners of one job at once would share its cards."""
+    if next_step(given_facts) is Step.AGAIN:
+        assert given_facts.result and given_facts.again and not given_facts.runner_alive
 
 
 @given(facts)
