@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from forgather_spool import policy
+from forgather_spool.dispatcher.dependencies import Dependencies
 from forgather_spool.dispatcher.published import cards_as_dispatched
 from forgather_spool.dispatcher.view import claims_on, view_of
+from forgather_spool.dispatcher.waitlist import asks_of
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading
-from forgather_spool.job import State
+from forgather_spool.job import JobSpec, State
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import waiting_places
 from forgather_spool.spool.queue import Spool
 
@@ -28,12 +29,8 @@ def pending_reasons(spool: Spool, first: Sequence[Job]) -> Mapping[str, PendingR
     Whatever comes behind them changes nothing for them. A job whose spec
     cannot be read has no reason; its `problem` is why.
     """
-    shapes = policy.Shapes()
-    waiting = [
-        policy.Waiting(job.job_id, job.priority or 0, shapes.of(job.spec.document, family_of(job.job_id)))
-        for job in first
-        if job.spec is not None
-    ]
+    shapes, dependencies = policy.Shapes(), Dependencies(spool)
+    waiting = [_waiting(spool, job, job.spec, shapes, dependencies) for job in first if job.spec is not None]
     if not waiting:
         return {}
     host_name = proc.host_name()
@@ -42,6 +39,13 @@ def pending_reasons(spool: Spool, first: Sequence[Job]) -> Mapping[str, PendingR
     claims = claims_on(spool, host_name)
     view = view_of(spool, claims, {}, reading.gpus, reading.problem)
     return policy.decide(waiting, view).reasons(waiting)
+
+
+def _waiting(
+    spool: Spool, job: Job, spec: JobSpec, shapes: policy.Shapes, dependencies: Dependencies
+) -> policy.Waiting:
+    asks, not_before_at = asks_of(spool, job.job_id, spec.document, shapes)
+    return policy.Waiting(job.job_id, job.priority or 0, asks, dependencies.state(asks.after), not_before_at)
 
 
 def place_in_queue(spool: Spool, job: Job) -> tuple[int, PendingReason | None] | None:

@@ -13,8 +13,10 @@ import select
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from forgather_spool import policy
+from forgather_spool.dispatcher.dependencies import Dependencies, refuse
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
 from forgather_spool.dispatcher.running import Running
 from forgather_spool.dispatcher.settle import Settler
@@ -26,13 +28,14 @@ from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host, attempt_of_scope
 from forgather_spool.runner.client import Nursery
-from forgather_spool.spool import admit, batch, files
+from forgather_spool.spool import admit, batch, files, order
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import CREATED, GONE, Watch
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard
 CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
+NEVER_MET_PER_PASS = 200  # each costs a few files
 RETRY_S = 1.0  # until a launch that failed is tried again; doubles up to RETRY_MAX_S
 RETRY_MAX_S = 60.0
 SPREAD_PER_PASS = 10_000  # files of batches moved before others have their turn; a tenth of a second
@@ -53,6 +56,7 @@ class Dispatcher:
         self.telling = Telling(spool, host_name, say)
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
         self.waitlist = Waitlist(spool, self._reject_queued, self._try_reading_later)
+        self.dependencies = Dependencies(spool)
         self.gpus: tuple[Gpu, ...] = ()
         self.nvml_problem: str | None = None
         self.decision: policy.Decision | None = None
@@ -85,6 +89,7 @@ class Dispatcher:
             for path in admit.reject_strangers(self.spool, folder):
                 self.say(f"rejected {os.path.basename(path)}: its name is no job's")
         self.waitlist.load()
+        self.dependencies.forget_unended()
         self._look_again_at = time.monotonic() + BELT_S
         self._trouble = ""
         self._despite_trouble(self._promote)
@@ -156,15 +161,22 @@ class Dispatcher:
                 self._look_again_at = 0.0
             elif path == self.spool.paths.running_on(self.host_name):
                 if mask & GONE:
+                    self._may_have_ended(name)
                     self._let_go(parse_entry(name))
             elif path == self.spool.paths.notices:
                 if mask & CREATED:
                     self._despite_trouble(self.telling.look)
             elif path == self.spool.paths.queue and not name.startswith("."):
                 if mask & GONE:
+                    self._may_have_ended(name)
                     self.waitlist.remove(parse_entry(name))
                 elif not self.waitlist.add(name):
                     self._look_again_at = 0.0
+
+    def _may_have_ended(self, name: str) -> None:
+        entry = parse_entry(name)
+        if entry is not None:
+            self.dependencies.may_have_ended(entry[1])
 
     def _let_go(self, entry: Entry | None) -> None:
         """Its spec left running/. A job without cards holds nothing that another waits for: do not await its runner.
@@ -241,9 +253,12 @@ class Dispatcher:
         if self.waitlist.wants_cards and not knew:
             decision = self._ask_policy()  # the first job that wants a card was only now read
         self.decision = decision
-        priorities = {job_id: minus for minus, job_id in self.waitlist.entries()} if decision.starts else {}
         for start in decision.starts:
-            self._launch((priorities[start.job_id], start.job_id), start)
+            self._launch((-start.priority, start.job_id), start)
+        for job in decision.never_met[:NEVER_MET_PER_PASS]:
+            self._despite_trouble(partial(self._end_never_met, job))
+        if decision.never_met:
+            self._look_again_at = 0.0  # others may have come after these
 
     def _ask_policy(self) -> policy.Decision:
         if self.waitlist.wants_cards:
@@ -251,8 +266,19 @@ class Dispatcher:
         else:
             nvml.close()  # an open NVML keeps the driver from being unloaded and cards from being reset
         now, given_up = time.monotonic(), policy.GivenUp()
-        due = self.waitlist.candidates(lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now, given_up)
+        is_not_due = lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now  # noqa: E731
+        due = self.waitlist.candidates(is_not_due, given_up, self.dependencies.state)
         return policy.decide(due, self.view(), given_up)
+
+    def _end_never_met(self, job: policy.NeverMet) -> None:
+        entry = (-job.priority, job.job_id)
+        self.waitlist.remove(entry)
+        if job.then == "hold":
+            order.hold(self.spool, [entry])
+            self.say(f"{job.job_id}: on hold: {job.reason}")
+        elif refuse(self.spool, entry, self.host_name, f"can never start: {job.reason}"):
+            self.dependencies.may_have_ended(job.job_id)
+            self.say(f"{job.job_id}: refused: {job.reason}")
 
     def _launch(self, entry: Entry, start: policy.Start) -> None:
         self.waitlist.remove(entry)

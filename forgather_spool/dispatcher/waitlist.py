@@ -15,6 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.job import parse_at
 from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Waiting
@@ -131,9 +132,7 @@ class Waitlist:
     def _read(self, entry: Entry) -> Asks | None:
         try:
             spec = self._spool.queued_spec(entry)
-            asks = self._shapes.of(spec, family_of(entry[1]))
-            not_before = self._spool.not_before_at(entry[1])
-            not_before_at = None if not_before is None else parse_at(not_before)
+            asks, not_before_at = asks_of(self._spool, entry[1], spec, self._shapes)
         except FileNotFoundError:
             self.remove(entry)
             return None
@@ -149,3 +148,11 @@ class Waitlist:
             self._not_before[entry[1]] = not_before_at
         self._asking_for_cards += asks.gpus > 0
         return asks
+
+
+def asks_of(spool: Spool, job_id: str, spec: Document, shapes: Shapes) -> tuple[Asks, datetime | None]:
+    """What a job asks, and when it may be run again at the earliest. Raises BadDocument, UnreadableFile."""
+    if spool.attempt(job_id) > 1:
+        spec = {**spec, "after": []}  # it has started once, so these were met; they may be removed by now
+    not_before_at = spool.not_before_at(job_id)
+    return shapes.of(spec, family_of(job_id)), None if not_before_at is None else parse_at(not_before_at)

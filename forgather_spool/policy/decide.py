@@ -104,12 +104,11 @@ class _Walk:
         hopeless = self.given_up.has_no_place(entry)
         gpus = None if hopeless else place(entry, self.board)
         if gpus is not None:
-            self.starts.append(Start(entry.job_id, gpus))
+            self.starts.append(Start(entry.job_id, gpus, entry.priority))
             self.board.start(entry, gpus)
             return True
         if not hopeless:
-            self.given_up.learn_no_place(entry)
-            self._note_strangers(entry)
+            self._learn(entry)
         self.given_up.add(entry)
         self.preempt += [Preempt(victim, entry.job_id) for victim in keep_cards(entry, self.board)]
         return False
@@ -123,6 +122,9 @@ class _Walk:
         if not isinstance(shut, (NeverStarts, TriedAgainLater)):  # those two are of this job, not of all that ask alike
             self.given_up.add(entry)
 
-    def _note_strangers(self, entry: Waiting) -> None:
-        found = (obstacle(gpu, self.board, entry) for gpu in self.board.gpus.values())
-        self.watch_cards = self.watch_cards or any(why.code in OUTSIDE for why in found if why is not None)
+    def _learn(self, entry: Waiting) -> None:
+        """What its having found no place says of others."""
+        obstacles = (obstacle(gpu, self.board, entry) for gpu in self.board.gpus.values()) if entry.asks.gpus else ()
+        codes = {found.code for found in obstacles if found is not None}
+        self.given_up.learn_no_place(entry, shorter_may="reserved" in codes)
+        self.watch_cards = self.watch_cards or not OUTSIDE.isdisjoint(codes)

@@ -39,10 +39,12 @@ class GivenUp:
         asked = _point(entry.asks)
         return any(all(map(float.__le__, refused, asked)) for refused in self._refused.get(_kind(entry.asks), ()))
 
-    def learn_no_place(self, entry: Waiting) -> None:
+    def learn_no_place(self, entry: Waiting, *, shorter_may: bool) -> None:
+        """`shorter_may`: one with a shorter time limit might have found a place, on cards that are kept for another."""
         points = self._refused.setdefault(_kind(entry.asks), [])
+        cards, size_bytes, limit_s = _point(entry.asks)
         if len(points) < MOST_POINTS:
-            points.append(_point(entry.asks))
+            points.append((cards, size_bytes, limit_s if shorter_may else 0.0))
 
 
 def _kind(asks: Asks) -> object:

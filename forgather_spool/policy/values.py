@@ -169,6 +169,7 @@ class Start:
 
     job_id: str
     gpus: tuple[GpuRef, ...]
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,135 @@
+"""How the jobs that others come after stand: not ended, ended as wanted, or never to be.
+
+What has ended stays ended and is looked up once. What has not is looked up
+again when its spec has left queue/ or running/ (`may_have_ended`), and at
+every look at everything (`forget_unended`), which is how another host's ends
+and cancels of held jobs are noticed: within a minute. A chain of a thousand
+costs a dictionary look-up each pass, not a thousand files.
+
+A job that lies in no folder is gone: somebody removed it. Who comes after it
+in `any` case may start, and nobody else ever can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from forgather_spool import schema
+from forgather_spool.errors import AlreadyClaimed, BadDocument, UnreadableFile
+from forgather_spool.job import Exited, Outcome, Result, describe
+from forgather_spool.policy import MET, After, AfterState, Never, Unmet
+from forgather_spool.spool import files
+from forgather_spool.spool.place import Ended, Rejected, locate
+from forgather_spool.spool.queue import Entry, Spool, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a job that moves no more. `ok` None: nobody knows."""
+
+    ok: bool | None
+    words: str
+
+
+GONE = Fate(None, "is gone: it was removed")
+
+
+class Dependencies:
+    """Looks at one spool, and remembers."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._fates: dict[str, Fate] = {}
+        self._unended: set[str] = set()
+        self._listed = False
+
+    def forget_unended(self) -> None:
+        """Whatever was not at its end may be now."""
+        self._unended.clear()
+        self._listed = False
+
+    def may_have_ended(self, job_id: str) -> None:
+        """Its spec has left a folder."""
+        self._unended.discard(job_id)
+
+    def state(self, after: Iterable[After]) -> AfterState:
+        """How these stand together. One that can never be met decides."""
+        unmet = []
+        for wish in after:
+            fate = self._fate(wish.job_id)
+            if fate is None:
+                unmet.append(wish.job_id)
+            elif not _is_met(wish, fate):
+                return Never(f"{wish.job_id} {fate.words}, and this job wanted {_WANTED[wish.when]}")
+        return Unmet(tuple(unmet)) if unmet else MET
+
+    def _fate(self, job_id: str) -> Fate | None:
+        """None: it has not ended."""
+        fate = self._fates.get(job_id)
+        if fate is not None:
+            return fate
+        if not self._listed:
+            self._unended.update(self._everything_unended())
+            self._listed = True
+        if job_id in self._unended:
+            return None
+        fate = self._look(job_id)
+        if fate is None:
+            self._unended.add(job_id)
+        else:
+            self._fates[job_id] = fate
+        return fate
+
+    def _everything_unended(self) -> Iterable[str]:
+        entries = [*self._spool.waiting(), *self._spool.held()]
+        for host in self._spool.hosts_with_jobs():
+            entries += self._spool.taken(host)
+        return [job_id for _, job_id in entries]
+
+    def _look(self, job_id: str) -> Fate | None:
+        place = locate(self._spool, job_id)
+        match place:
+            case None:
+                return GONE
+            case Rejected():
+                return Fate(False, "was rejected")
+            case Ended():
+                return self._ended(job_id)
+            case _:
+                return None
+
+    def _ended(self, job_id: str) -> Fate:
+        path = self._spool.paths.result(job_id, self._spool.attempt(job_id))
+        try:
+            outcome: Outcome = Result.from_document(files.read_document(path)).outcome
+        except (FileNotFoundError, BadDocument, UnreadableFile):
+            return Fate(False, "ended, and its result cannot be read")
+        return Fate(outcome == Exited(0), f"ended: {describe(outcome)}")
+
+
+def refuse(spool: Spool, entry: Entry, host_name: str, reason: str) -> bool:
+    """End a waiting job that can never start. False: it waits no longer.
+
+    Killed after the claim: there is no claim.json, so it is put back and refused again. Killed after the result: it
+    is finished by whoever sees it.
+    """
+    try:
+        spool.claim(entry, host_name)
+    except AlreadyClaimed:
+        return False
+    now, attempt = utc_now(), spool.attempt(entry[1])
+    outcome = {"kind": "refused", "reason": reason}
+    document = {"version": schema.VERSION, "attempt": attempt, "outcome": outcome, "started_at": None, "ended_at": now}
+    spool.write_result(entry[1], document, attempt)
+    spool.finish(entry, host_name, now)
+    return True
+
+
+def _is_met(wish: After, fate: Fate) -> bool:
+    if wish.when == "any":
+        return True
+    return fate.ok is not None and fate.ok == (wish.when == "ok")
+
+
+_WANTED = {"ok": "it to end well", "notok": "it to fail", "any": "it to end"}
