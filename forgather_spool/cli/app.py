@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "dataset-server": ("dataset_server:dataset_server", "Serve data sets to training on other hosts."),
     "tls": ("tls:tls", "Certificates for our servers: make, renew, exchange."),
     "metrics": ("metrics:metrics", "The queue in numbers, for Prometheus."),
+    "export": ("history:export_", "Write ended jobs to an archive."),
+    "import": ("history:import_", "Take ended jobs out of an archive."),
     "doctor": ("doctor:doctor", "Check this machine, and say how to mend it."),
     "dispatch": ("dispatch:dispatch", "Run the dispatcher by hand."),
     "units": ("units:units", "Have systemd start the dispatcher when there is work."),

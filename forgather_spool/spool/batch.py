@@ -243,12 +243,4 @@ def promote_decided(spool: Spool) -> int:
 def remove_folder(folder: str) -> None:
     """Remove a folder of tmp/ whose writer is gone, unless it is decided. Raises StorageFailed."""
     if not files.exists(f"{folder}/{MARK}"):
-        _remove_tree(folder)
-
-
-def _remove_tree(path: str) -> None:
-    for folder in (f"{path}/held", path):
-        for name in files.names(folder):
-            if name != "held":
-                files.discard(f"{folder}/{name}")
-        files.remove_directory(folder)
+        files.remove_tree(folder)

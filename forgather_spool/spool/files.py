@@ -145,6 +145,35 @@ def write_new(path: str, data: bytes) -> None:
         raise failed("write", path, error) from None
 
 
+def write_new_from(path: str, chunks: Iterable[bytes]) -> None:
+    """As `write_new`, for what is too large to hold."""
+    fd = -1
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise failed("write", path, error) from None
+    finally:
+        if fd >= 0:
+            _close_quietly(fd)
+
+
+def make_folder(path: str) -> None:
+    """One directory, 0700 whatever the umask, not durable: for one of many. Standing already is fine."""
+    try:
+        os.mkdir(path, DIR_MODE)
+        os.chmod(path, DIR_MODE)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise failed("make", path, error) from None
+
+
 def link_new(source: str, path: str) -> bool:
     """One more name for `source`, not durable. False: this file cannot have more names, or no file here can."""
     try:
@@ -236,6 +265,17 @@ def move(source: str, target: str, *, durable: bool = True) -> None:
         raise
     except OSError as error:
         raise failed("move", source, error) from None
+
+
+def rename_new(source: str, target: str) -> bool:
+    """Rename, not durable: for one of many. False: `source` is gone, or `target` is a folder that holds something."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise failed("move", source, error) from None
+    return True
 
 
 def move_all(source: str, target: str, found: Iterable[str]) -> list[str]:
@@ -337,6 +377,18 @@ def discard_folder(path: str) -> None:
         os.rmdir(path)
     except OSError:
         pass  # swept later
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all it holds; it may be gone already, or be removed by another at the same time."""
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise failed("remove", path, error) from None
 
 
 def remove_directory(path: str) -> bool:

@@ -13,7 +13,7 @@ import os
 
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import output_tail, output_tail_start
+from forgather_spool.spool.paths import OUTPUT, output_tail, output_tail_start
 
 BLOCK_BYTES = 1 << 16
 LOOK_BACK_BYTES = 16 << 20  # a progress bar may have written megabytes without one line end
@@ -103,6 +103,11 @@ class Output:
         self.close()
         self._fd, self._start, self._at = fd, start, 0
         return True
+
+
+def output_names(names: list[str]) -> list[str]:
+    """Those of a folder's names that hold output."""
+    return [name for name in names if name == OUTPUT or output_tail_start(name) is not None]
 
 
 def tail_starts(path: str) -> list[int]:

@@ -29,6 +29,7 @@ MAX_ATTEMPT_DIGITS = 6
 AGAIN = "again.json"
 MAX_INDEX_DIGITS = 7
 _REMOVING = ".removed."
+OUTPUT = "output.log"
 _TAIL = ".from-"
 _TAIL_DIGITS = 15
 CANCEL = "@cancel"  # no host is called this: host names are [a-z0-9-]
@@ -229,6 +230,10 @@ class Paths:
         """How telling the `target`-th of those to be told went."""
         return f"{self.jobs}/{job_id}/notified-{target}.json"
 
+    def imported(self, job_id: str) -> str:
+        """The spec of a job being imported, until it is renamed to done/: it marks an import that was interrupted."""
+        return f"{self.jobs}/{job_id}/imported.json"
+
     def removing(self, job_id: str) -> str:
         """Where its folder goes to be emptied."""
         return f"{self.jobs}/{_REMOVING}{job_id}"
@@ -259,7 +264,7 @@ class Paths:
         return f"{self.attempt(job_id, attempt)}/result.json"
 
     def output(self, job_id: str, attempt: int) -> str:
-        return f"{self.attempt(job_id, attempt)}/output.log"
+        return f"{self.attempt(job_id, attempt)}/{OUTPUT}"
 
     def script(self, job_id: str, attempt: int) -> str:
         return f"{self.attempt(job_id, attempt)}/script"

@@ -14,10 +14,10 @@ in jobs/ as well.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from forgather_spool.spool import files
+from forgather_spool.spool.imported import finish_import
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.place import Ended, Rejected
 from forgather_spool.spool.queue import Spool
@@ -47,11 +47,12 @@ def remove(spool: Spool, place: Ended | Rejected) -> None:
 
 
 def sweep_removed(spool: Spool, go_on: Callable[[], bool] = lambda: True) -> int:
-    """Finish removals that were interrupted, for as long as `go_on` says so; how many there were."""
+    """Finish removals and imports that were interrupted, for as long as `go_on` says so; how many removals."""
     swept = 0
     for name in files.names(spool.paths.jobs):
         if not go_on():
             break
+        finish_import(spool, name)
         job_id = spool.paths.being_removed(name)
         if job_id is not None or files.exists(spool.paths.removed(name)):
             _remove_folder(spool, job_id or name)
@@ -64,26 +65,14 @@ def _remove_file(path: str) -> None:
     if not files.is_directory(path):
         files.discard(path)
         return
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        raise files.failed("remove", path, error) from None
+    files.remove_tree(path)
 
 
 def _remove_folder(spool: Spool, job_id: str) -> None:
     aside = spool.paths.removing(job_id)
-    _remove_tree(aside)  # left by an interrupted removal of a job that was imported again since
+    files.remove_tree(aside)  # left by an interrupted removal of a job that was imported again since
     try:
         files.move(spool.paths.job(job_id), aside)
     except FileNotFoundError:
         return  # it was moved already, or another cleanup is at it
-    _remove_tree(aside)
-
-
-def _remove_tree(path: str) -> None:
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise files.failed("remove", path, error) from None
+    files.remove_tree(aside)
