@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,20 +53,20 @@ def columns_of(batch: Any, format_: Format) -> dict[str, Any]:
     return {name: column(values) for name, values in zip(batch.schema.names, batch.columns, strict=True)}
 
 
-def examples_of(batch: Any, format_: Format) -> Iterator[Any]:
+def examples_of(batch: Any, format_: Format) -> list[Any]:
     """One value a row: a dict, or for arrow a table of one row."""
     if format_ == "arrow":
         whole = pa.Table.from_batches([batch])
-        return (whole.slice(row, 1) for row in range(batch.num_rows))
+        return [whole.slice(row, 1) for row in range(batch.num_rows)]
     columns = columns_of(batch, format_)
     if not columns:
-        return ({} for _ in range(batch.num_rows))
+        return [{} for _ in range(batch.num_rows)]
     names = tuple(columns)
     values = [_rows(column) for column in columns.values()]
     if len(names) == 1:
         name = names[0]
-        return ({name: value} for value in values[0])
-    return (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+        return [{name: value} for value in values[0]]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def as_format(value: Any, format_: Format) -> Any:
@@ -153,43 +153,12 @@ def _lists(array: Any) -> list[Any]:
 
 def numpy_column(array: Any) -> Any:
     """One array where rows are of one shape, else a list of arrays; what numpy has no type for as in python."""
-    type_ = array.type
-    if isinstance(array, pa.ExtensionArray):
-        return numpy_column(array.storage)
-    if array.null_count:
-        return [as_format(value, "numpy") for value in _plain(array)]
-    if types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_) or types.is_temporal(type_):
-        if types.is_timestamp(type_) and type_.tz is not None:
-            return array.cast(pa.timestamp(type_.unit)).to_numpy(zero_copy_only=False).copy()
-        return np.array(array.to_numpy(zero_copy_only=False))
-    if types.is_fixed_size_list(type_) and _is_number(array.values.type) and not array.values.null_count:
-        return np.array(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), type_.list_size)
-    if types.is_list(type_) or types.is_large_list(type_):
-        return _list_arrays(array)
-    return python_column(array)
-
-
-def _is_number(type_: Any) -> bool:
-    return bool(types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_))
-
-
-def _list_arrays(array: Any) -> Any:
-    inner = array.flatten()
-    if not _is_number(inner.type) or inner.null_count:
-        return [as_format(value, "numpy") for value in _plain(array)]
-    values = np.array(inner.to_numpy(zero_copy_only=False))
-    bounds = array.offsets.to_numpy()
-    bounds = bounds - bounds[0] if len(bounds) else bounds
-    lengths = np.diff(bounds)
-    if len(lengths) and (lengths == lengths[0]).all():
-        return values.reshape(len(array), int(lengths[0]))
-    places = bounds.tolist()
-    return [values[start:stop] for start, stop in itertools.pairwise(places)]
+    return _arrays(array, lambda values: np.array(values))
 
 
 def torch_column(array: Any) -> Any:
     """One tensor where rows are of one shape, else a list of tensors; what is no number as in python."""
-    found = numpy_column(array)
+    found = _arrays(array, _torch_values)
     if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
         return _tensor(found)
     if isinstance(found, list):
@@ -197,12 +166,51 @@ def torch_column(array: Any) -> Any:
     return python_column(array)
 
 
+def _arrays(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """`own` makes a copy that may be written to, of whatever type it likes."""
+    type_ = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return _arrays(array.storage, own)
+    if array.null_count:
+        return [as_format(value, "numpy") for value in array.to_pylist()]
+    if types.is_timestamp(type_) and type_.tz is not None:
+        array, type_ = array.cast(pa.timestamp(type_.unit)), pa.timestamp(type_.unit)
+    if _is_number(type_) or types.is_temporal(type_):
+        return own(array.to_numpy(zero_copy_only=False))
+    if types.is_fixed_size_list(type_) and _is_number(type_.value_type) and not array.flatten().null_count:
+        return own(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), type_.list_size)
+    if types.is_list(type_) or types.is_large_list(type_):
+        return _list_arrays(array, own)
+    return python_column(array)
+
+
+def _is_number(type_: Any) -> bool:
+    return bool(types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_))
+
+
+def _list_arrays(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> Any:
+    inner = array.flatten()
+    if not _is_number(inner.type) or inner.null_count:
+        return [as_format(value, "numpy") for value in array.to_pylist()]
+    values = own(inner.to_numpy(zero_copy_only=False))
+    bounds = array.offsets.to_numpy()
+    bounds = bounds - bounds[0] if len(bounds) else bounds
+    lengths = np.diff(bounds)
+    if len(lengths) and (lengths == lengths[0]).all():
+        return values.reshape(len(array), int(lengths[0]))
+    return [values[start:stop] for start, stop in itertools.pairwise(bounds.tolist())]
+
+
+def _torch_values(values: np.ndarray) -> np.ndarray:
+    kind = values.dtype.kind
+    return values.astype(np.int64 if kind in "iu" else np.float32 if kind == "f" else values.dtype)
+
+
 def _tensor(values: np.ndarray) -> Any:
     import torch
 
-    if values.dtype.kind == "f":
-        return torch.from_numpy(values.astype(np.float32, copy=False))
-    return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else bool, copy=False))
+    wanted = np.int64 if values.dtype.kind in "iu" else np.float32 if values.dtype.kind == "f" else values.dtype
+    return torch.from_numpy(values.astype(wanted, copy=False))
 
 
 def columns_of_examples(examples: Sequence[dict[str, Any]], format_: Format) -> dict[str, Any]:
