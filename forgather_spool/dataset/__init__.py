@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forgather_spool.dataset.iterable import ComposableIterableDataset, global_state
+    from forgather_spool.dataset.load import fast_load_iterable_dataset
 
-__all__ = ["ComposableIterableDataset", "global_state"]
+__all__ = ["ComposableIterableDataset", "fast_load_iterable_dataset", "global_state"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: pyarrow takes its time."""
     if name in __all__:
-        from forgather_spool.dataset import iterable
+        from forgather_spool.dataset import iterable, load
 
-        return getattr(iterable, name)
+        return getattr(load if name == "fast_load_iterable_dataset" else iterable, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -87,7 +87,7 @@ def building(path: Path) -> Iterator[None]:
     """Holds off other builders of `path`, and clears what a killed one left."""
     with open(path.with_name(f"{path.name}.lock"), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when this program dies
-        for left in path.parent.glob(f"{path.name}.*.tmp"):
+        for left in path.parent.glob(f"{path.stem}.*.tmp"):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 

@@ -7,6 +7,7 @@ as they were: a string that looks like a time stays a string.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,11 @@ def _json_schema(paths: list[str]) -> Any:
 
 
 def _json_blocks(path: str) -> Iterator[bytes]:
-    """Pieces that end with a line."""
+    """Pieces that end with a line. A file that is one array is taken apart first."""
+    with pa.input_stream(path, compression="detect") as file:
+        if file.read(64).lstrip()[:1] == b"[":
+            yield from _json_array(path)
+            return
     with pa.input_stream(path, compression="detect") as file:
         rest = b""
         while piece := file.read(JSON_BLOCK_BYTES):
@@ -111,6 +116,14 @@ def _json_blocks(path: str) -> Iterator[bytes]:
                 yield whole + newline
         if rest.strip():
             yield rest
+
+
+def _json_array(path: str) -> Iterator[bytes]:
+    with pa.input_stream(path, compression="detect") as file:
+        try:
+            yield "".join(json.dumps(one) + "\n" for one in json.loads(file.read())).encode()
+        except (ValueError, RecursionError) as error:
+            raise pa.ArrowInvalid(f"JSON: {error}") from None
 
 
 def _parse_json(block: bytes, schema: Any) -> Any:

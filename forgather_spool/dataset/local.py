@@ -1,0 +1,73 @@
+"""Loading from this machine, whatever the environment says: what the server uses too.
+
+A server routes nothing: `local_rows` never asks another server, whatever
+`FORGATHER_DATASET_SERVER` says where it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset.storage import cache, hub
+from forgather_spool.dataset.storage.opening import open_files
+from forgather_spool.dataset.storage.scan import Progress
+from forgather_spool.dataset.storage.sources import Source, source_of
+from forgather_spool.errors import Missing, UsageError
+
+
+def local_rows(
+    path: str | os.PathLike[str],
+    name: str | None = None,
+    split: str | None = None,
+    data_files: Any = None,
+    revision: str | None = None,
+    *,
+    force_reindex: bool = False,
+    num_proc: int | None = None,
+    index_dir: str | os.PathLike[str] | None = None,
+    downloads: bool = True,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Rows:
+    """The rows that `path` names here: files, a folder, or a data set of the hub (see storage/sources.py).
+
+    `split` is a name without bounds. Without `downloads`, a data set of the
+    hub must lie in its cache. `options` go to `datasets.load_dataset`.
+
+    Raises:
+        Missing: there is no such data set.
+        UsageError: something must be chosen (a split, a configuration) or is not known.
+        BadDataset: the files are damaged.
+    """
+    path = os.fspath(path)
+    if (options or {}).get("streaming"):
+        raise UsageError("streaming has no meaning here", hint="leave it out: rows are read as they are asked for")
+    source = source_of(path, split, data_files)
+    if source is None and data_files is None and not options and not force_reindex:
+        source = hub.cached(path, name, split, revision)
+    if source is None:
+        if not downloads or _looks_like_a_path(path):
+            raise Missing(f"{path}: no such data set here", hint="give a file, a folder, or a name on the hub")
+        given = {"data_files": data_files, "revision": revision, "num_proc": num_proc, **(options or {})}
+        source = _source_of_prepared(hub.prepared(path, name, split, {k: v for k, v in given.items() if v is not None}))
+    return open_files(source.files, source.format, cache_dir=index_dir, rebuild=force_reindex, progress=progress)
+
+
+def _looks_like_a_path(path: str) -> bool:
+    return path.startswith((os.sep, ".", "~")) or path.count("/") > 1
+
+
+def _source_of_prepared(prepared: Any) -> Source:
+    """The files of a `datasets.Dataset`; one that is in memory, or a selection of rows, is saved first."""
+    files = [entry["filename"] for entry in prepared.cache_files]
+    if files and prepared._indices is None:
+        return Source(tuple(files), "arrow")
+    folder = cache.folder() / f"{prepared._fingerprint}.saved"
+    if not folder.is_dir():
+        cache.put_folder(folder, lambda made: prepared.save_to_disk(str(made)))
+    found = source_of(str(folder))
+    assert found is not None
+    return found
