@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,19 +41,25 @@ def dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float = 600) -> Iter
     process = start_dispatcher(lab, env, idle_s=idle_s)
     try:
         published = paths.host(env["FORGATHER_HOST"])
-        await_that(lambda: _published_by(published) == process.pid, "the dispatcher to look for the first time")
+        await_that(lambda: _published_by(published), "the dispatcher to look for the first time")
         yield process
     finally:
-        process.terminate()
+        os.kill(_published_by(published), signal.SIGTERM)
         process.wait()
 
 
 def start_dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float) -> subprocess.Popen[bytes]:
+    """What is returned ends with it. For jobs in scopes it is a user unit, as it is for everybody.
+
+    From a login's own scope systemd moves processes only by way of the system's manager, which costs milliseconds.
+    """
+    env = {**env, "FORGATHER_IDLE_S": str(idle_s)}
     command = [str(lab.python), "-P", "-m", "forgather_spool.dispatcher"]
+    if env.get("FORGATHER_HOST_KIND") == "systemd":
+        passed = [f"--setenv={name}" for name in env if name.startswith("FORGATHER_")]
+        command = ["systemd-run", "--user", "--quiet", "--collect", "--wait", *passed, "--", *command]
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, env={**env, "FORGATHER_IDLE_S": str(idle_s)}, stdin=quiet, stdout=quiet, stderr=quiet
-    )
+    return subprocess.Popen(command, env=env, stdin=quiet, stdout=quiet, stderr=quiet)
 
 
 def ended(home: Path) -> int:
@@ -60,8 +67,9 @@ def ended(home: Path) -> int:
     return sum(len(files.names(paths.done_on(day))) for day in files.names(paths.done))
 
 
-def _published_by(path: str) -> object:
+def _published_by(path: str) -> int:
+    """The pid of the dispatcher that looked last; 0 before the first."""
     try:
-        return files.read_document(path).get("dispatcher_pid")
+        return int(str(files.read_document(path).get("dispatcher_pid") or 0))
     except FileNotFoundError:
-        return None
+        return 0

@@ -24,6 +24,7 @@ def _run(words: list[str]) -> int:
         if hasattr(stream, "reconfigure"):  # a name may hold what the terminal's encoding cannot say
             stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["submit"]:
+        _announce()
         from forgather_spool.cli import submit_options
 
         split = submit_options.split(words[1:])
@@ -40,6 +41,13 @@ def _run(words: list[str]) -> int:
     from forgather_spool.cli import app
 
     return app.run(words)
+
+
+def _announce() -> None:
+    from forgather_spool.dispatcher import wake
+    from forgather_spool.spool.paths import Paths, default_home
+
+    wake.announce(Paths(default_home()))
 
 
 def _open_what_is_closed() -> None:

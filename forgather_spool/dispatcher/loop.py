@@ -31,7 +31,7 @@ from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, batch, files, order
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
-from forgather_spool.spool.watch import CREATED, GONE, Watch
+from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard
 CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
@@ -76,6 +76,7 @@ class Dispatcher:
         here = paths.running_on(self.host_name)
         for folder in (paths.incoming, paths.batches, paths.queue, here, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
+        self._watch.add(paths.host_lock(self.host_name), IN_OPEN)
         swept = admit.sweep_tmp(self.spool)
         if swept:
             self.say(f"removed {swept} temporary files whose writer is gone")
@@ -159,6 +160,8 @@ class Dispatcher:
         for path, name, mask in self._watch.read():
             if mask & Watch.OVERFLOW:
                 self._look_again_at = 0.0
+            elif mask & IN_OPEN:
+                self.host.expect()
             elif path == self.spool.paths.running_on(self.host_name):
                 if mask & GONE:
                     self._may_have_ended(name)

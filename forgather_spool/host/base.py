@@ -70,6 +70,10 @@ class Host(Protocol):
 
     kind: Literal["systemd", "process"]
 
+    def expect(self) -> None:
+        """A `begin` may follow within milliseconds: make ready what takes time. Never blocks, cannot fail."""
+        ...
+
     def begin(self, scope: str, pid: int, limits: Limits, description: str) -> None:
         """Ask for `scope` around `pid` (a waiting child) and return at once; `events` tells how it went.
 

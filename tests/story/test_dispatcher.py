@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.dispatcher.loop import Dispatcher
+from forgather_spool.dispatcher.wake import announce
 from forgather_spool.gpu import CardPolicy, GpuPolicy
 from forgather_spool.host import proc
+from forgather_spool.host.process import ProcessHost
 from forgather_spool.job import Cancelled, Exited, Killed, Lost, TimedOut
 from forgather_spool.spool import files, settings
 from tests.story.world import HOST, World
@@ -28,6 +31,24 @@ def test_a_job_runs_and_leaves_its_output_and_its_result(world: World):
     assert world.output(entry) == "hello\n"
     assert world.leftovers() == []
     assert wait_until(lambda: not world.our_processes())
+
+
+def test_a_submit_is_heard_of_before_its_job_is_there(world: World, monkeypatch: pytest.MonkeyPatch):
+    """It opens the dispatcher's lock as its first act, so that the host can make ready meanwhile."""
+    expected: list[str] = []
+    host = ProcessHost()
+    monkeypatch.setattr(host, "expect", lambda: expected.append("a job"))
+    with open(world.spool.paths.host_lock(HOST), "w"):
+        pass
+    dispatcher = Dispatcher(world.spool, host, HOST, lambda line: None)
+    dispatcher.begin()
+
+    monkeypatch.setenv("FORGATHER_HOST", HOST)
+    announce(world.spool.paths)
+    dispatcher.step()
+    dispatcher.close()
+
+    assert expected == ["a job"]
 
 
 def test_jobs_start_by_priority_and_then_in_the_order_of_submitting(world: World):

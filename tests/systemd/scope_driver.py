@@ -110,6 +110,18 @@ def bus_only() -> dict[str, object]:
     return many({**os.environ, "XDG_RUNTIME_DIR": "/nonexistent"}, 20)
 
 
+def expected() -> dict[str, object]:
+    """Told that a launch may come; once it comes, and once it does not."""
+    host, child = SystemdHost(os.environ), Child()
+    host.expect()
+    connected = host.fileno() is not None
+    host.begin(name(1), child.pid, LIMITS, "")
+    started = isinstance(collect(host, 1)[0], ScopeStarted)
+    host.expect()
+    dropped = wait_until(lambda: host.events() == [] and host.fileno() is None)
+    return {"connected": connected, "started": started, "dropped": dropped}
+
+
 def properties() -> dict[str, object]:
     host, child = SystemdHost(os.environ), Child()
     host.begin(name(), child.pid, LIMITS, "two\nlines %h \ud800")

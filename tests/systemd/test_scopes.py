@@ -27,6 +27,12 @@ def test_three_hundred_scopes_at_once_each_tell_when_the_process_is_inside(syste
     assert answer == {"inside_when_told": 300, "live": 300, "connection_kept": False, "emptied": True}
 
 
+def test_a_host_that_expects_a_launch_is_connected_already_and_hangs_up_when_none_comes(
+    systemd_host: TestHost,
+) -> None:
+    assert ask(systemd_host, "expected") == {"connected": True, "started": True, "dropped": True}
+
+
 def test_the_session_bus_serves_where_the_private_socket_is_missing(systemd_host: TestHost) -> None:
     answer = ask(systemd_host, "bus_only")
 
