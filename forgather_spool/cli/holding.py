@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from forgather_spool.document import Document
 from forgather_spool.job import State, describe
 from forgather_spool.spool import order
-from forgather_spool.spool.look import find, look, read_all
+from forgather_spool.spool.families import find_all, where
+from forgather_spool.spool.look import look, read_all
 from forgather_spool.spool.place import Held, Queued, held_places, locate, waiting_places
 from forgather_spool.spool.queue import Entry, Spool
 
+FEW = 8  # so many are moved one by one; more, in one look at the queue
 TRIES = 3  # a job that is held and released by others while we try is theirs
 
 
@@ -30,12 +32,20 @@ class Came:
 
 def hold_each(spool: Spool, texts: Sequence[str]) -> list[Came]:
     """Hold the jobs named. Raises NoSuchJob: one of them is none; then nothing was done."""
-    return [_hold(spool, job_id) for job_id in [find(spool, text) for text in texts]]
+    job_ids = find_all(spool, texts)
+    at = where(spool, job_ids) if len(job_ids) > FEW else {}
+    held = order.hold(spool, [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Queued)])
+    done = {job_id for _, job_id in held}
+    return [Came(job_id, True, True, HELD) if job_id in done else _hold(spool, job_id) for job_id in job_ids]
 
 
 def release_each(spool: Spool, texts: Sequence[str]) -> list[Came]:
     """Release the jobs named. Raises NoSuchJob: one of them is none; then nothing was done."""
-    return [_release(spool, job_id) for job_id in [find(spool, text) for text in texts]]
+    job_ids = find_all(spool, texts)
+    at = where(spool, job_ids) if len(job_ids) > FEW else {}
+    free = order.release(spool, [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Held)])
+    done = {job_id for _, job_id in free}
+    return [Came(job_id, True, True, RELEASED) if job_id in done else _release(spool, job_id) for job_id in job_ids]
 
 
 def hold_many(spool: Spool, group: str | None) -> list[Came]:

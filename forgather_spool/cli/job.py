@@ -17,6 +17,7 @@ import click
 
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.job import State, TimedOut, describe, exit_status_of
+from forgather_spool.spool.families import find_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, find, look
 from forgather_spool.spool.paths import is_job_id
@@ -63,7 +64,7 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
     from .job_facts import facts
 
     spool = _spool()
-    found = [look(spool, find(spool, text)) for text in jobs]
+    found = [look(spool, job_id) for job_id in find_all(spool, jobs)]
     if any(one.state not in (*UNCLAIMED, *ENDED) for one in found):
         nudge(spool)
     reasons = [reason_of(spool, one) for one in found]
@@ -172,7 +173,7 @@ def wait(jobs: tuple[str, ...], which: str, timeout: str | None, json_: bool) ->
 
     deadline = None if timeout is None else time.monotonic() + _duration_s(timeout)
     spool = _spool()
-    job_ids = list(dict.fromkeys(find(spool, text) for text in jobs))
+    job_ids = find_all(spool, jobs)
     _nudge_if_going(spool, *job_ids)
     try:
         waited = wait_for(spool, job_ids, deadline, first=which == "any", say=None if json_ else _say_ending)
@@ -199,7 +200,7 @@ def kill(jobs: tuple[str, ...], no_wait: bool) -> None:
     from .stopping import kill as kill_one
 
     spool = _spool()
-    for job_id in [find(spool, text) for text in jobs]:
+    for job_id in find_all(spool, jobs):
         ended = kill_one(spool, job_id, who(), wait=not no_wait)
         if ended is not None:
             for step in steps(ended):
@@ -218,26 +219,27 @@ def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
 
     require_yes(yes)
     spool = _spool()
-    for job_id in [find(spool, text) for text in jobs]:
+    for job_id in find_all(spool, jobs):
         click.echo(_ending(force_kill_one(spool, job_id, who())))
 
 
 @job.command()
 @several_jobs
 @submit_options(OPTIONS_OF_A_RERUN)
+@click.option("--failed", is_flag=True, help="Of these, only those that failed: no exit 0, and no cancel.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus, hold.")
-def rerun(jobs: tuple[str, ...], json_: bool, **changed: object) -> None:
+def rerun(jobs: tuple[str, ...], failed: bool, json_: bool, **changed: object) -> None:
     """Submit a job's spec once more, as a new job that remembers which it repeats.
 
     The options change what it was submitted with. What held it back then
-    (--after, --begin, --hold) is not taken over.
+    (--after, --begin, --hold) is not taken over. Members of an array become one
+    array again, with the numbers they had.
     """
-    from .rerun import rerun as rerun_one
+    from .rerun import rerun_each
     from .submit import entered
 
     spool = _spool()
-    for found in [look(spool, find(spool, text)) for text in jobs]:
-        new = rerun_one(spool, found, collect(changed))
+    for new in rerun_each(spool, find_all(spool, jobs), collect(changed), failed=failed):
         click.echo(as_json(new) if json_ else entered(str(new["job_id"]), new))
     nudge(spool)
 

@@ -16,6 +16,7 @@ from forgather_spool.document import Document
 from forgather_spool.job import State, describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import (
     Place,
     active_places,
@@ -27,6 +28,7 @@ from forgather_spool.spool.place import (
 )
 from forgather_spool.spool.queue import Spool
 
+from .array_rows import ArrayRow, array_rows
 from .job_document import command_line, job_document, submitted_at
 from .reasons import pending_reasons
 from .show import shown
@@ -42,13 +44,18 @@ BY_DEFAULT = frozenset(State) - {State.REJECTED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob, `group` exact."""
+    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob, `group` exact, `only` ids.
+
+    Unless `members`, an array is one row, where its first member would stand.
+    """
 
     states: frozenset[State] = BY_DEFAULT
     name: str | None = None
     group: str | None = None
     limit: int | None = 20
     reasons: bool = True
+    members: bool = True
+    only: frozenset[str] | None = None
 
     @property
     def by_content(self) -> bool:
@@ -67,11 +74,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """`reasons` by job id, for the waiting jobs listed. `rejected_files` counts all that was set aside."""
+    """`reasons` by job id, for the waiting jobs listed. `rejected_files` counts all that was set aside.
+
+    `arrays` by id: each stands for all its members in the row of the one that is listed.
+    """
 
     sections: tuple[Section, ...]
     rejected_files: int
     reasons: dict[str, PendingReason] = field(default_factory=dict)
+    arrays: dict[str, ArrayRow] = field(default_factory=dict)
 
 
 def take_listing(spool: Spool, wanted: Wanted) -> Listing:
@@ -82,11 +93,11 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     held = None
     if State.HELD in wanted.states:  # read first: one that is released meanwhile is found in the queue
         places_held = held_places(spool)
-        held = reader.section("held", places_held, lambda: len(places_held))
+        held = reader.section("held", places_held, lambda: reader.rows(place.job_id for place in places_held))
     if State.WAITING in wanted.states:
         entries = spool.waiting()
         places = (waiting_place(spool, entry) for entry in entries)
-        sections.append(reader.section("waiting", places, lambda: len(entries)))
+        sections.append(reader.section("waiting", places, lambda: reader.rows(job_id for _, job_id in entries)))
         if wanted.reasons:
             found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
@@ -95,17 +106,18 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     if wanted.states & ACTIVE:
         active = active_places(spool)
         every = wanted.states >= ACTIVE
-        sections.append(reader.section("active", active, (lambda: len(active)) if every else None))
+        sections.append(
+            reader.section("active", active, (lambda: reader.rows(place.job_id for place in active)) if every else None)
+        )
     if State.DONE in wanted.states:
         sections.append(
-            reader.section(
-                "ended", ended_places(spool, exact=wanted.limit is None), lambda: ended_count(spool, COUNTED_AT_MOST)
-            )
+            reader.section("ended", ended_places(spool, exact=wanted.limit is None), lambda: reader.ended_rows())
         )
     rejected = rejected_places(spool)
     if State.REJECTED in wanted.states:
         sections.append(reader.section("rejected", rejected, lambda: len(rejected)))
-    return Listing(tuple(sections), len(rejected), reasons)
+    arrays = {} if wanted.members else array_rows(spool, reader.families)
+    return Listing(tuple(sections), len(rejected), reasons, arrays)
 
 
 class _Reader:
@@ -113,6 +125,7 @@ class _Reader:
 
     def __init__(self, spool: Spool, wanted: Wanted) -> None:
         self.read: list[Job] = []
+        self.families: set[str] = set()
         self._spool = spool
         self._wanted = wanted
         self._listed: set[str] = set()
@@ -129,12 +142,40 @@ class _Reader:
         total = None if count is None or self._wanted.by_content else count()
         return Section(title, jobs, None if total is None else total - len(jobs))
 
+    def rows(self, job_ids: Iterable[str]) -> int:
+        """How many rows these would be, an array being one."""
+        return len({self._row_of(job_id) for job_id in job_ids if self._is_asked_for(job_id)})
+
+    def ended_rows(self) -> int | None:
+        """The same for ended jobs; None: they are not counted."""
+        some = self.families or self._wanted.only is not None
+        return None if some else ended_count(self._spool, COUNTED_AT_MOST)
+
+    def _row_of(self, job_id: str) -> str:
+        return job_id if self._wanted.members else family_of(job_id) or job_id
+
+    def _is_asked_for(self, job_id: str) -> bool:
+        return self._wanted.only is None or job_id in self._wanted.only
+
     def _fitting(self, places: Iterable[Place]) -> Iterator[Job]:
-        for job in read_all(self._spool, places):
+        for job in read_all(self._spool, self._first_of_each(places)):
             self.read.append(job)
             fits = job.state in self._wanted.states and _fits(job, self._wanted)
             if fits and job.job_id not in self._listed:
+                self._note_family(job)
                 yield job
+
+    def _first_of_each(self, places: Iterable[Place]) -> Iterator[Place]:
+        """The places asked for; of an array that has a row already, none."""
+        for place in places:
+            family = None if self._wanted.members else family_of(place.job_id)
+            if self._is_asked_for(place.job_id) and (family is None or family not in self.families):
+                yield place
+
+    def _note_family(self, job: Job) -> None:
+        family = family_of(job.job_id)
+        if family is not None and not self._wanted.members:
+            self.families.add(family)
 
 
 def _fits(job: Job, wanted: Wanted) -> bool:
@@ -161,7 +202,7 @@ def as_table(listing: Listing, *, width: int | None, now: datetime | None = None
     with_groups = any(job.spec and job.spec.group for section in listing.sections for job in section.jobs)
     rows: list[tuple[str, ...] | str] = []
     for section in listing.sections:
-        rows += [_row(job, listing.reasons.get(job.job_id), now, with_groups) for job in section.jobs]
+        rows += [_row(job, listing, now, with_groups) for job in section.jobs]
         if section.more != 0:
             number = "" if section.more is None else f"{section.more:,} "
             rows.append(f"… and {number}more {section.title} (--all, or --limit N)")
@@ -174,10 +215,17 @@ def _with_group(row: tuple[str, ...], group: str) -> tuple[str, ...]:
     return (*row[:NAME_COLUMN], group, *row[NAME_COLUMN:])
 
 
-def _row(job: Job, reason: PendingReason | None, now: datetime, with_groups: bool) -> tuple[str, ...]:
+def _row(job: Job, listing: Listing, now: datetime, with_groups: bool) -> tuple[str, ...]:
+    reason = listing.reasons.get(job.job_id)
+    array = listing.arrays.get(family_of(job.job_id) or "")
+    row = _job_row(job, reason, now) if array is None else _array_row(job, array, reason, now)
+    return _with_group(row, shown(job.spec.group or "-") if job.spec else "-") if with_groups else row
+
+
+def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
     spec, claim = job.spec, job.claim
     cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
-    row = (
+    return (
         job.state.value,
         shown(job.job_id),
         shown(spec.type) if spec else "-",
@@ -187,7 +235,22 @@ def _row(job: Job, reason: PendingReason | None, now: datetime, with_groups: boo
         _time(job, now),
         shown(_remark(job, reason)),
     )
-    return _with_group(row, shown(spec.group or "-") if spec else "-") if with_groups else row
+
+
+def _array_row(job: Job, array: ArrayRow, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
+    """`job` is the member that stands for it; the reason is that of the next one to start."""
+    why = f"; {reason.text}" if reason is not None and not array.counts.active else ""
+    spec = job.spec
+    return (
+        "array",
+        shown(f"{family_of(job.job_id)}[*]"),
+        shown(spec.type) if spec else "-",
+        "-" if job.priority is None else str(job.priority),
+        str(spec.gpus) if spec else "-",
+        shown(spec.name or command_line(spec)) if spec else "-",
+        _time(job, now),
+        shown(array.text + why),
+    )
 
 
 def _time(job: Job, now: datetime) -> str:

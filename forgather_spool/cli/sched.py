@@ -12,6 +12,7 @@ import click
 
 from forgather_spool.job import State
 from forgather_spool.spool import settings
+from forgather_spool.spool.families import find_all
 from forgather_spool.spool.look import find, look
 from forgather_spool.spool.queue import Spool, utc_now
 
@@ -54,25 +55,33 @@ def status(json_: bool) -> None:
 
 
 @sched.command("list")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
 @click.option("--all", "all_", is_flag=True, help="Every job, not the first 20 of each kind.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="The first N of each kind.")
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_WORDS), help="Only these; repeatable.")
 @click.option("--name", metavar="GLOB", help="Only jobs whose name fits, e.g. 'eval-*'.")
 @click.option("--group", metavar="NAME", help="Only jobs of this group.")
+@click.option("--members", is_flag=True, help="A line for each member of an array.")
 @click.option("--no-reasons", is_flag=True, help="Do not find out why jobs wait.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object; `more` says what --limit left out.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C; with --json a line each.")
 def list_(
+    jobs: tuple[str, ...],
     all_: bool,
     limit: int | None,
     states: tuple[str, ...],
     name: str | None,
     group: str | None,
+    members: bool,
     no_reasons: bool,
     json_: bool,
     watch: bool,
 ) -> None:
-    """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last."""
+    """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last.
+
+    An array is one line, with how many of its members wait, run, are done and
+    have failed; `--members`, or naming it (q_...[*], q_...[3-7]), lists them.
+    """
     spool = Spool()
     spool.check()
     wanted = Wanted(
@@ -81,6 +90,8 @@ def list_(
         group=group,
         limit=None if all_ and limit is None else limit or ROWS_PER_SECTION,
         reasons=not no_reasons,
+        members=members or json_ or bool(jobs),
+        only=frozenset(find_all(spool, jobs)) if jobs else None,
     )
     if watch:
         from .watching import show_changes

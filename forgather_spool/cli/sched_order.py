@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from forgather_spool.schema import PRIORITY_LIMIT
-from forgather_spool.spool.look import find
+from forgather_spool.spool.families import find_all
 from forgather_spool.spool.place import Held, Queued, held_places, waiting_places
 from forgather_spool.spool.queue import Spool
 
@@ -83,7 +83,7 @@ def reprioritize(jobs: tuple[str, ...], group: str | None, priority: int, json_:
         places: list[Queued | Held] = [*held_places(spool), *waiting_places(spool)]
         job_ids = [job_id for _, job_id in entries_of(spool, places, group)]
     else:
-        job_ids = [find(spool, text) for text in jobs]
+        job_ids = find_all(spool, jobs)
     came = reprioritize_each(spool, job_ids, priority)
     if any(one.changed for one in came):
         nudge(spool)

@@ -9,17 +9,21 @@ from collections.abc import Sequence
 
 import click
 
-from forgather_spool.errors import AlreadyClaimed, Missing, StorageFailed, UsageError, WaitedLongEnough
+from forgather_spool.errors import Missing, StorageFailed, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Claim
+from forgather_spool.spool.cancel import FEW, cancel_many
+from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
-from forgather_spool.spool.look import Job, find, look
+from forgather_spool.spool.look import Job, look
+from forgather_spool.spool.place import Held, Queued
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 
 from .nudge import nudge, nudge_to_tell
 
 RUNNER_REACTS_S = 3.0  # to a forced kill; after this its scope gets the signal from here
+LINES = 20  # of more jobs only the numbers are told
 SCOPE_EMPTIES_S = 30.0  # after KILL to all; longer only for a process stuck in the kernel
 
 
@@ -29,25 +33,39 @@ def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> bool:
     Raises:
         NoSuchJob: one of them is none; then nothing was done.
     """
-    job_ids = [find(spool, text) for text in texts]
-    asked = False
+    job_ids = find_all(spool, texts)
+    came: dict[str, Stopped] = {}
+    if len(job_ids) > FEW:
+        came |= dict.fromkeys(_cancel_waiting_of(spool, job_ids, by), Stopped.CANCELLED)
     for job_id in job_ids:
-        came_of_it = stop(spool, job_id, by)
-        click.echo(f"{job_id}: {_SAID[came_of_it]}")
-        asked = asked or came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE)
-    return asked
+        if job_id not in came:
+            came[job_id] = stop(spool, job_id, by)
+    _say_what_came(job_ids, came)
+    return not {Stopped.ASKED, Stopped.ASKED_BEFORE}.isdisjoint(came.values())
+
+
+def _cancel_waiting_of(spool: Spool, job_ids: Sequence[str], by: str) -> list[str]:
+    """Cancel those of them that wait or are on hold, the last to start first."""
+    at = where(spool, job_ids)
+    waiting = [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Queued)]
+    held = [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Held)]
+    return cancel_many(spool, waiting[::-1], by) + cancel_many(spool, held, by, held=True)
+
+
+def _say_what_came(job_ids: Sequence[str], came: dict[str, Stopped]) -> None:
+    if len(job_ids) <= LINES:
+        for job_id in job_ids:
+            click.echo(f"{job_id}: {_SAID[came[job_id]]}")
+        return
+    for what, said in _SAID.items():
+        number = sum(one is what for one in came.values())
+        if number:
+            click.echo(f"{number:,} jobs: {said}")
 
 
 def cancel_all_queued(spool: Spool, by: str) -> int:
     """Cancel what waits now, the last to start first; how many. What is claimed meanwhile runs on."""
-    cancelled = 0
-    for entry in reversed(spool.waiting()):
-        try:
-            spool.cancel_waiting(entry, by)
-        except AlreadyClaimed:
-            continue
-        cancelled += 1
-    return cancelled
+    return len(cancel_many(spool, spool.waiting()[::-1], by))
 
 
 _SAID = {

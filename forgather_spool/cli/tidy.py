@@ -16,8 +16,8 @@ from forgather_spool.document import Document
 from forgather_spool.errors import JobFailed, UsageError
 from forgather_spool.job import OUTCOME_WORDS
 from forgather_spool.spool import settings
+from forgather_spool.spool.families import find_all
 from forgather_spool.spool.follow import finish_ending
-from forgather_spool.spool.look import find
 from forgather_spool.spool.place import Ended, Rejected, Taken, locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
@@ -157,7 +157,7 @@ def _named(spool: Spool, texts: Sequence[str]) -> list[Ended | Rejected]:
         NoSuchJob: one is none; nothing was removed.
         UsageError: one has not ended, or is waited for; nothing was removed.
     """
-    places = [_ended_place(spool, find(spool, text)) for text in texts]
+    places = [_ended_place(spool, job_id) for job_id in find_all(spool, texts)]
     needed = needed_by_the_living(spool)
     for place in places:
         if place.job_id in needed:

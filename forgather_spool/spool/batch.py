@@ -151,6 +151,19 @@ class Batch:
         return self._held_folder
 
 
+def submit_one(spool: Spool, spec: Document) -> str:
+    """Submit one array, and move its members on; its id. `spec` is checked. Raises BadDocument, StorageFailed."""
+    gathered = Batch(spool)
+    try:
+        job_id = gathered.add(spec)
+        gathered.commit()
+    except BaseException:
+        gathered.abandon()
+        raise
+    spread(spool)
+    return job_id
+
+
 def members_of(spec: Document) -> list[int] | None:
     """The indexes of the array a spec asks for; None: it asks for none. Raises BadDocument."""
     wanted = spec.get("array")

@@ -24,7 +24,7 @@ from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, Sto
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 FILE_MODE = 0o600
 DIR_MODE = 0o700
@@ -175,9 +175,15 @@ def make_folder(path: str) -> None:
 
 
 def link_new(source: str, path: str) -> bool:
-    """One more name for `source`, not durable. False: this file cannot have more names, or no file here can."""
+    """One more name for `source`, not durable. False: this file cannot have more names, or no file here can.
+
+    Raises:
+        FileExistsError: something lies at `path`.
+    """
     try:
         os.link(source, path)
+    except FileExistsError:
+        raise
     except OSError as error:
         if error.errno in _NO_MORE_NAMES:
             return False
@@ -278,8 +284,10 @@ def rename_new(source: str, target: str) -> bool:
     return True
 
 
-def move_all(source: str, target: str, found: Iterable[str]) -> list[str]:
+def move_all(source: str, target: str, found: Iterable[str], renamed: Callable[[str], str] = str) -> list[str]:
     """Rename each of these names from one directory to another; those that were still there. Durable on return.
+
+    `renamed` is the name each gets.
 
     Raises:
         StorageFailed: one could not be moved now; those before it were.
@@ -288,7 +296,7 @@ def move_all(source: str, target: str, found: Iterable[str]) -> list[str]:
     try:
         for name in found:
             try:
-                os.rename(f"{source}/{name}", f"{target}/{name}")
+                os.rename(f"{source}/{name}", f"{target}/{renamed(name)}")
                 moved.append(name)
             except FileNotFoundError:
                 continue  # somebody else moved it; a missing target is found out below

@@ -93,6 +93,9 @@ def find(spool: Spool, text: str) -> str:
     """
     if is_job_id(text):
         if locate(spool, text) is None:
+            if any(job_id.startswith(f"{text}[") for job_id in all_job_ids(spool)):
+                hint = f"name one member, such as {text}[0]; forgather sched list '{text}[*]' shows them"
+                raise NoSuchJob(f"{text} is an array, and one job is needed here", hint=hint)
             raise NoSuchJob(f"no job {text}", hint="forgather sched list --all")
         return text
     fits = sorted(job_id for job_id in all_job_ids(spool) if len(text) >= MIN_PREFIX and job_id.startswith(text))

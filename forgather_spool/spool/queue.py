@@ -264,14 +264,7 @@ class Spool:
     def end_unstarted(self, entry: Entry, folder: str, by: str) -> None:
         """The rest of a cancel, whoever does it: result, then from running/<folder>/ to done/."""
         now, attempt = utc_now(), self.attempt(entry[1])
-        document: Document = {
-            "version": schema.VERSION,
-            "attempt": attempt,
-            "outcome": {"kind": "cancelled", "by": by},
-            "started_at": None,
-            "ended_at": now,
-        }
-        self.write_result(entry[1], document, attempt)
+        self.write_result(entry[1], cancelled_result(by, attempt, now), attempt)
         self.finish(entry, folder, now)
 
     def ask_to_stop(
@@ -309,6 +302,17 @@ class Spool:
             except (BadDocument, UnreadableFile):
                 return "somebody"
         return None
+
+
+def cancelled_result(by: str, attempt: int, ended_at: str) -> Document:
+    """The result of a job that was cancelled before it ran."""
+    return {
+        "version": schema.VERSION,
+        "attempt": attempt,
+        "outcome": {"kind": "cancelled", "by": by},
+        "started_at": None,
+        "ended_at": ended_at,
+    }
 
 
 def _make_parents(path: str) -> None:

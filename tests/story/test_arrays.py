@@ -8,7 +8,11 @@ from pathlib import Path
 
 from forgather_spool.job import Exited
 from forgather_spool.spool import batch
+from forgather_spool.spool.queue import Spool
+from tests.story.test_submit import Run, forgather, home
 from tests.story.world import World
+
+__all__ = ["forgather", "home"]  # the fixtures
 
 LINE = (
     'echo "$FORGATHER_ARRAY_INDEX of $FORGATHER_ARRAY_SIZE, $FORGATHER_JOB_ID" >> members; exit $FORGATHER_ARRAY_INDEX'
@@ -59,3 +63,86 @@ def test_a_dispatcher_that_comes_later_moves_on_what_a_dead_submitter_left(world
     world.dispatch_all()
 
     assert (world.folder / "ran").read_text() == "x\n" * 3
+
+
+# -- at the command line ----------------------------------------------------------------------------------------------
+
+
+def test_the_list_has_one_line_for_an_array_until_asked_for_more(forgather: Run, home: Path):
+    family = forgather("submit", "--array", "0-99", "--quiet", "--", "true").stdout.strip()
+    forgather("submit", "--name", "other", "--", "true")
+    forgather("sched", "cancel", f"{family}[10-14]")
+    forgather("sched", "hold", f"{family}[0]")
+
+    lines = forgather("sched", "list", "--no-reasons").stdout.splitlines()
+    members = forgather("sched", "list", "--members", "--all").stdout
+    some = forgather("sched", "list", f"{family}[8-11]").stdout
+
+    assert len(lines) == 3
+    assert lines[1].split()[:2] == ["array", f"{family}[*]"] or lines[2].split()[:2] == ["array", f"{family}[*]"]
+    assert sum("1 held, 94 waiting, 5 cancelled" in line for line in lines) == 1
+    assert members.count(f"{family}[") == 100
+    assert [line.split()[1] for line in some.splitlines()[1:]] == [f"{family}[{i}]" for i in (8, 9, 11, 10)]
+
+
+def test_other_jobs_are_not_pushed_off_the_list_by_an_array(forgather: Run):
+    forgather("submit", "--array", "0-199", "--", "true")
+    others = [forgather("submit", "--quiet", "--", "true").stdout.strip() for _ in range(2)]
+
+    answer = forgather("sched", "list", "--no-reasons").stdout
+
+    assert all(job_id in answer for job_id in others)
+    assert "more waiting" not in answer
+
+
+def test_what_does_not_fit_counts_an_array_once(forgather: Run):
+    for _ in range(3):
+        forgather("submit", "--array", "0-9", "--", "true")
+
+    answer = forgather("sched", "list", "--limit", "1", "--no-reasons").stdout
+
+    assert "… and 2 more waiting" in answer
+
+
+def test_cancelling_an_array_by_its_id_cancels_every_member(forgather: Run, home: Path):
+    family = forgather("submit", "--array", "0-99", "--quiet", "--", "true").stdout.strip()
+
+    answer = forgather("sched", "cancel", family)
+
+    assert answer.stdout == "100 jobs: cancelled; it never started\n"
+    assert Spool(str(home)).waiting() == []
+
+
+def test_the_failed_members_run_again_with_the_numbers_they_had(world: World, forgather: Run):
+    line = LINE.replace("exit $FORGATHER_ARRAY_INDEX", "exit $((FORGATHER_ARRAY_INDEX % 3))")
+    family = submit_array(world, "0-8", line, name="fit")
+    world.dispatch_all()
+    (world.folder / "members").unlink()
+
+    answer = forgather("job", "rerun", family, "--failed")
+    world.dispatch_all()
+
+    again = answer.stdout.split()[1].removesuffix("[*]")
+    ran = (world.folder / "members").read_text().splitlines()
+    assert sorted(ran) == [f"{i} of 9, {again}[{i}]" for i in (1, 2, 4, 5, 7, 8)]
+    assert outcomes(world, again, range(1, 3)) == [Exited(1), Exited(2)]
+
+
+def test_rerunning_the_failed_of_an_array_that_went_well_says_so(world: World, forgather: Run):
+    family = submit_array(world, "0-1", "true")
+    world.dispatch_all()
+
+    answer = forgather("job", "rerun", family, "--failed")
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("error: none of them has failed")
+
+
+def test_waiting_for_an_array_is_waiting_for_all_its_members(world: World, forgather: Run):
+    family = submit_array(world, "0-2")
+    world.dispatch_all()
+
+    answer = forgather("job", "wait", family)
+
+    assert answer.returncode == 1
+    assert len(answer.stdout.splitlines()) == 3

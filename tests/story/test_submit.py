@@ -29,7 +29,7 @@ def home(tmp_path: Path) -> Path:
 def forgather(tmp_path: Path, home: Path) -> Run:
     """Runs the command in an empty folder and with few variables; `env` adds some."""
     folder = tmp_path / "work"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
 
     def run(*words: str | bytes, stdin: str = "", env: dict[str, str] | None = None, **options: object):
         environ = {

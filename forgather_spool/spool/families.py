@@ -1,0 +1,157 @@
+"""Which jobs are meant by a few words: also the members of an array, all or some of them.
+
+    q_...           a job; of an array, all its members
+    q_...[7]        one member
+    q_...[3-7,9]    those that there are of them; ``[*]`` is all
+    eval            the latest job of that name; where that is a member, its whole array
+
+Numbers and places come from names: no file is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from forgather_spool import array
+from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
+from forgather_spool.spool.look import MIN_PREFIX, find
+from forgather_spool.spool.paths import family_of, index_of, is_job_id
+from forgather_spool.spool.place import (
+    Ended,
+    Held,
+    Place,
+    Queued,
+    Taken,
+    active_places,
+    all_job_ids,
+    ended_places,
+    held_places,
+    locate,
+    rejected_places,
+    waiting_places,
+)
+from forgather_spool.spool.queue import Spool
+
+
+def find_all(spool: Spool, texts: Sequence[str]) -> list[str]:
+    """The ids of the jobs meant, each once, in the order they are named; members by their number.
+
+    Raises:
+        NoSuchJob: nothing fits one of them, or several jobs that are no array.
+        UsageError: what stands in the brackets is no selection.
+    """
+    return list(dict.fromkeys(job_id for text in texts for job_id in _meant(spool, text)))
+
+
+def _meant(spool: Spool, text: str) -> list[str]:
+    if is_job_id(text):
+        return [text] if locate(spool, text) is not None else _members_or_none(spool, text)
+    whole, bracket, selection = text.partition("[")
+    if bracket and selection.endswith("]") and whole:
+        return _named_so(spool, text) or _selected(spool, whole, selection[:-1])
+    family = _family_that_begins(spool, text)
+    if family is not None:
+        return members(spool, family)
+    job_id = find(spool, text)
+    family = None if job_id.startswith(text) else family_of(job_id)
+    return [job_id] if family is None else members(spool, family)
+
+
+def _named_so(spool: Spool, text: str) -> list[str]:
+    """The job whose very name ends like a selection: people name jobs as they like."""
+    try:
+        return [] if text.startswith("q_") else [find(spool, text)]
+    except NoSuchJob:
+        return []
+
+
+def _members_or_none(spool: Spool, family: str) -> list[str]:
+    found = members(spool, family)
+    if not found:
+        raise NoSuchJob(f"no job {family}", hint="forgather sched list --all")
+    return found
+
+
+def _selected(spool: Spool, whole: str, selection: str) -> list[str]:
+    if selection == array.ALL:
+        wanted: Callable[[int | None], bool] = lambda index: index is not None  # noqa: E731
+    else:
+        try:
+            wanted = frozenset(array.indexes(selection)).__contains__
+        except BadDocument as error:
+            raise UsageError(f"[{selection}]: {error.problem}", hint="such as [7], [0-9], [1,3,5-9] or [*]") from None
+    found = [job_id for job_id in _meant(spool, whole) if wanted(index_of(job_id))]
+    if not found:
+        raise NoSuchJob(f"no member {whole}[{selection}]", hint="forgather sched list --all --members")
+    return found
+
+
+def _family_that_begins(spool: Spool, text: str) -> str | None:
+    """The one array whose id begins so, where nothing else does."""
+    if len(text) < MIN_PREFIX or not text.startswith("q_"):
+        return None
+    families = {family_of(job_id) or job_id for job_id in all_job_ids(spool) if job_id.startswith(text)}
+    if len(families) != 1:
+        return None
+    [family] = families
+    return family if members(spool, family) else None
+
+
+def members(spool: Spool, family: str) -> list[str]:
+    """Ids of the members there are, by their number."""
+    beginning = f"{family}["
+    found = {place.job_id for place in places(spool) if place.job_id.startswith(beginning)}
+    return sorted(found, key=lambda job_id: index_of(job_id) or 0)
+
+
+def places(spool: Spool) -> Iterator[Place]:
+    """Where every job lies, in the order jobs move: one that moves meanwhile may be met twice."""
+    yield from held_places(spool)
+    yield from waiting_places(spool)
+    yield from active_places(spool)
+    yield from ended_places(spool, exact=False)
+    yield from (place for place in rejected_places(spool) if is_job_id(place.job_id))
+
+
+def where(spool: Spool, job_ids: Collection[str]) -> dict[str, Place]:
+    """Where these jobs lie, in one look for all of them; those that are gone are left out."""
+    wanted = frozenset(job_ids)
+    found: dict[str, Place] = {}
+    for place in places(spool):
+        if place.job_id in wanted:
+            found[place.job_id] = place  # the later one, where it moved meanwhile
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many members of an array stand where. `ended` are the places of those that have."""
+
+    held: int
+    waiting: int
+    active: int
+    ended: tuple[Ended, ...]
+
+    @property
+    def total(self) -> int:
+        return self.held + self.waiting + self.active + len(self.ended)
+
+
+def count(spool: Spool, families: Collection[str]) -> dict[str, Counts]:
+    """The counts of these arrays, each member where it was met first."""
+    found: dict[str, dict[str, Place]] = {family: {} for family in families}
+    for place in places(spool) if families else ():
+        of_family = found.get(family_of(place.job_id) or "")
+        if of_family is not None:
+            of_family.setdefault(place.job_id, place)
+    return {family: _counts(list(at.values())) for family, at in found.items()}
+
+
+def _counts(at: Sequence[Place]) -> Counts:
+    return Counts(
+        held=sum(isinstance(place, Held) for place in at),
+        waiting=sum(isinstance(place, Queued) for place in at),
+        active=sum(isinstance(place, Taken) for place in at),
+        ended=tuple(place for place in at if isinstance(place, Ended)),
+    )

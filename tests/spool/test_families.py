@@ -1,0 +1,94 @@
+"""Which jobs are meant by a few words: members, some of them, whole arrays, names."""
+
+from __future__ import annotations
+
+import pytest
+
+from forgather_spool.errors import NoSuchJob, UsageError
+from forgather_spool.spool import batch, families
+from forgather_spool.spool.look import find
+from forgather_spool.spool.queue import Spool
+from tests.builders import ended, running, submitted
+
+
+@pytest.fixture
+def spool(tmp_path):
+    return Spool(str(tmp_path / "home")).create()
+
+
+@pytest.fixture
+def family(spool):
+    """Ten members: 0 has ended, 1 runs, 9 is on hold, the others wait."""
+    family = batch.submit_one(spool, {"argv": ["true"], "name": "sweep", "array": {"indexes": "0-9"}})
+    ended(spool, (0, f"{family}[0]"))
+    running(spool, (0, f"{family}[1]"))
+    spool.paths.waiting_at(f"{family}[9]", 0, held=True)
+    (source, target) = (spool.paths.waiting_at(f"{family}[9]", 0, held=held) for held in (False, True))
+    batch.files.move(source, target)
+    return family
+
+
+def numbers(job_ids):
+    return [int(job_id.partition("[")[2][:-1]) for job_id in job_ids]
+
+
+@pytest.mark.parametrize(
+    ("selection", "members"),
+    [
+        ("", range(10)),
+        ("[*]", range(10)),
+        ("[3-7]", range(3, 8)),
+        ("[8-20]", [8, 9]),
+        ("[0,9,1]", [0, 1, 9]),
+        ("[7]", [7]),
+    ],
+)
+def test_a_selection_means_the_members_there_are_wherever_they_stand(spool, family, selection, members):
+    assert numbers(families.find_all(spool, [family + selection])) == list(members)
+
+
+def test_a_name_and_the_beginning_of_an_id_mean_the_whole_array(spool, family):
+    assert families.find_all(spool, ["sweep"]) == families.find_all(spool, [family[:20]])
+    assert len(families.find_all(spool, ["sweep"])) == 10
+    assert numbers(families.find_all(spool, ["sweep[2-3]"])) == [2, 3]
+
+
+def test_what_is_named_twice_is_meant_once(spool, family):
+    entry = submitted(spool)
+
+    found = families.find_all(spool, [entry[1], f"{family}[2-3]", f"{family}[3-4]", entry[1]])
+
+    assert found == [entry[1], *(f"{family}[{i}]" for i in (2, 3, 4))]
+
+
+def test_a_job_whose_name_ends_like_a_selection_is_found_by_it(spool, family):
+    entry = submitted(spool, name="eval[3]")
+
+    assert families.find_all(spool, ["eval[3]"]) == [entry[1]]
+
+
+@pytest.mark.parametrize("text", ["[11]", "[10-20]"])
+def test_members_there_are_none_of_are_no_jobs(spool, family, text):
+    with pytest.raises(NoSuchJob):
+        families.find_all(spool, [family + text])
+
+
+@pytest.mark.parametrize("text", ["[x]", "[]", "[3-1]", "[-1]"])
+def test_brackets_that_select_nothing_are_explained(spool, family, text):
+    with pytest.raises(UsageError, match=r"is no index|ends before"):
+        families.find_all(spool, [family + text])
+
+
+def test_where_one_job_is_needed_an_array_is_none_and_the_hint_names_a_member(spool, family):
+    with pytest.raises(NoSuchJob, match="is an array") as caught:
+        find(spool, family)
+
+    assert f"{family}[0]" in caught.value.hint
+
+
+def test_the_counts_say_where_the_members_stand(spool, family):
+    submitted(spool)
+
+    counts = families.count(spool, [family])[family]
+
+    assert (counts.held, counts.waiting, counts.active, len(counts.ended), counts.total) == (1, 7, 1, 1, 10)
