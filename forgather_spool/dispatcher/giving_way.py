@@ -10,11 +10,12 @@ the victim then comes back is `again.py`'s; that its cards are free, the scope's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Claim, format_at, parse_at
+from forgather_spool.policy import Preempt
 from forgather_spool.spool import preempt
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.queue import Spool
@@ -41,11 +42,15 @@ class GivingWay:
             if self._spool.is_asked_to_give_way(job_id, claim.attempt):
                 self._asked[job_id] = claim.attempt
 
-    def ask(self, victim: str, attempt: int, for_job: str) -> None:
-        """Want the victim's cards for `for_job`. Nothing new when they are wanted already."""
-        if preempt.want(self._spool.paths, victim, attempt, for_job):
-            self._say(f"{victim}: asked to give its cards to {for_job}")
-        self._asked[victim] = attempt
+    def ask_each(self, wishes: Sequence[Preempt], claims: Mapping[str, Claim]) -> None:
+        """Want the victims' cards. Nothing new where they are wanted already; who no longer runs is passed over."""
+        for wish in wishes:
+            victim, claim = wish.victim_job_id, claims.get(wish.victim_job_id)
+            if claim is None:
+                continue
+            if preempt.want(self._spool.paths, victim, claim.attempt, wish.for_job_id):
+                self._say(f"{victim}: asked to give its cards to {wish.for_job_id}")
+            self._asked[victim] = claim.attempt
 
     def go_on(self, claims: Mapping[str, Claim], now: datetime | None = None) -> None:
         """The next step of each victim; those that no longer run are forgotten. Call it every `LOOK_S`."""

@@ -19,6 +19,7 @@ from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery
+from forgather_spool.spool import preempt
 from forgather_spool.spool.paths import FIRST_ATTEMPT
 from forgather_spool.spool.queue import Entry, Spool
 
@@ -89,6 +90,8 @@ class Launcher:
         try:
             self._spool.withdraw_claim(entry[1], attempt)
             spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
+            if spec.document.get("preemptible"):
+                preempt.forget(self._spool.paths, entry[1], attempt)
             scope = scope_name(entry[1], attempt)
             hatched = self._nursery.hatch(self._request(entry, attempt, scope, gpus))
             claim = self._claim(entry, attempt, scope, gpus, hatched, spec)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from forgather_spool import policy
+from forgather_spool.dispatcher import giving_way
 from forgather_spool.dispatcher.dependencies import Dependencies, refuse
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
 from forgather_spool.dispatcher.running import Running
@@ -27,6 +28,7 @@ from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host, attempt_of_scope
+from forgather_spool.job import Claim
 from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, batch, files, order
 from forgather_spool.spool.paths import parse_entry
@@ -54,6 +56,7 @@ class Dispatcher:
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
         self.telling = Telling(spool, host_name, say)
+        self.giving_way = giving_way.GivingWay(spool, say)
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
         self.waitlist = Waitlist(spool, self._reject_queued, self._try_reading_later)
         self.dependencies = Dependencies(spool)
@@ -83,6 +86,7 @@ class Dispatcher:
         self.settler.set_aside_bad_specs()
         self._find_lingering()
         self.look()
+        self._despite_trouble(lambda: self.giving_way.resume(self.running.claims))
 
     def look(self) -> None:
         """Look at the directories themselves; what was heard before does not count."""
@@ -115,6 +119,7 @@ class Dispatcher:
         self.running.release()
         self._decide()
         self._take_events()
+        self._despite_trouble(lambda: self.giving_way.go_on(self._claims()))
         self._despite_trouble(self.telling.step)
 
     @property
@@ -262,6 +267,11 @@ class Dispatcher:
             self._despite_trouble(partial(self._end_never_met, job))
         if decision.never_met:
             self._look_again_at = 0.0  # others may have come after these
+        self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
+
+    def _claims(self) -> dict[str, Claim]:
+        """Of what runs or is on its way."""
+        return self.running.claims | self.launcher.claims
 
     def _ask_policy(self) -> policy.Decision:
         if self.waitlist.wants_cards:
@@ -298,7 +308,7 @@ class Dispatcher:
 
     def view(self) -> policy.View:
         """What the policy sees now."""
-        claims = self.running.claims | self.launcher.claims
+        claims = self._claims()
         return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem)
 
     def _read_cards(self) -> None:
@@ -331,6 +341,8 @@ class Dispatcher:
             patience_s = min(patience_s, SETTLE_POLL_S)
         if self._not_before and len(self.waitlist):
             patience_s = min(patience_s, min(at for at, _ in self._not_before.values()) - time.monotonic())
+        if len(self.giving_way):
+            patience_s = min(patience_s, giving_way.LOOK_S)
         if self.decision is not None:
             patience_s = min(patience_s, self._due_s(self.decision))
         return patience_s

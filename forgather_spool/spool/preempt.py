@@ -72,6 +72,12 @@ def is_told_to_end(paths: Paths, job_id: str, attempt: int) -> bool:
     return files.exists(paths.give_way(job_id, attempt))
 
 
+def forget(paths: Paths, job_id: str, attempt: int) -> None:
+    """Before an attempt is launched: what was wanted of an earlier launch that was put back is void."""
+    files.discard(paths.give_way(job_id, attempt))
+    files.discard(paths.preempt_request(job_id, attempt))
+
+
 def gave_way(paths: Paths, job_id: str, attempt: int, outcome: Mapping[str, Any]) -> str | None:
     """For whom this attempt, which ended with `outcome`, gave up its cards. None: it ended for another reason.
 

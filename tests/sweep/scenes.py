@@ -57,7 +57,7 @@ def to_be_run_again(world: World) -> None:
     for entry in (failed, decided, lost):
         world.spool.claim(entry, HOST)
         world.spool.write_claim(entry[1], claim_of_the_dead(entry))
-        world.spool.start(entry[1])
+        world.spool.start(entry[1], HOST)
     for entry in (failed, decided):
         _leave_result(world, entry, exit_code=1)
     again = {"version": 1, "reason": "retry", "retries": 1, "after_outcome": {"kind": "exited", "exit_code": 1}}
