@@ -329,3 +329,34 @@ class Result:
             ended_at=parse_at(full["ended_at"], "$.ended_at"),
             document=document,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAgain:
+    """Why there is an attempt after another: the ``again.json`` in its folder."""
+
+    reason: str
+    retries: int
+    not_before_at: datetime | None
+    after: Outcome
+    gave_way_to: str | None
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        full: dict[str, Any] = schema.check(document, schema.AGAIN)
+        not_before_at = full["not_before_at"]
+        return cls(
+            reason=full["reason"],
+            retries=full["retries"],
+            not_before_at=None if not_before_at is None else parse_at(not_before_at, "$.not_before_at"),
+            after=outcome_from_document(full["after_outcome"]),
+            gave_way_to=full["gave_way_to"],
+        )
+
+    @property
+    def text(self) -> str:
+        """One phrase: "preempted by q_...", "retry 2 after: exited 7"."""
+        if self.reason == "preempted":
+            return f"preempted by {self.gave_way_to or 'another job'}"
+        count = f"retry {self.retries}" if self.reason == "retry" else "run again"
+        return f"{count} after: {describe(self.after)}"

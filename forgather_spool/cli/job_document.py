@@ -12,6 +12,7 @@ no such fact:
     outcome {kind, ...}, exit_status            as in result.json, and what a shell would show for it
     cpu_s, peak_memory_bytes, output_bytes, steps [{at, did}]
     output_path
+    again {reason, gave_way_to, text}           why there is an attempt after the first: retry, requeue, preempted
     attempts [{attempt, host, scope, outcome, started_at, ended_at, output_path}]   all of them, first to last
     notified [{target, problem, tries, ended_at}]   who was told of its end; problem: why that failed
     training                                    its trainer's status.json: global_step, max_steps, epoch, metrics ...
@@ -68,6 +69,8 @@ def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) ->
         },
         "steps": (result.document.get("steps") if result else None) or [],
         "output_path": paths.output(job.job_id, job.attempt) if is_job_id(job.job_id) else None,
+        "again": job.again
+        and {"reason": job.again.reason, "gave_way_to": job.again.gave_way_to, "text": job.again.text},
         "attempts": _attempts(spool, job),
         "notified": _notified(paths, job),
         "training": training_status(paths, job.job_id),

@@ -59,7 +59,7 @@ def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, o
     asked = f"{spec.gpus}, none given yet" if spec and spec.gpus and not claim else None
     return [
         ("state", job.state.value),
-        ("attempt", job.attempt if job.attempt > FIRST_ATTEMPT else None),
+        ("attempt", f"{job.attempt}, {job.again.text}" if job.again else None),
         ("waits", reason and reason.text),
         ("host", job.host and f"{job.host}" + (f" ({claim.host_kind})" if claim else "")),
         ("scope", claim and claim.scope),

@@ -266,4 +266,5 @@ def _remark(job: Job, reason: PendingReason | None) -> str:
         return job.problem
     if job.result is not None:
         return describe(job.result.outcome)
-    return "" if reason is None else reason.text
+    why = "" if reason is None else reason.text
+    return f"{job.again.text}, attempt {job.attempt} waits: {why}" if job.again and job.state is State.WAITING else why

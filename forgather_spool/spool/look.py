@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
-from forgather_spool.job import Claim, JobSpec, Result, State, parse_at
+from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, submitted_unix_s
 from forgather_spool.spool.place import (
@@ -57,7 +57,8 @@ class AttemptSeen:
 class Job:
     """One job as its files were just now; None for a file that is not there or cannot be read.
 
-    Claim, start and result are those of `attempt`, the current one; `attempts_of`
+    Claim, start and result are those of `attempt`, the current one, and `again`
+    says why there is one after the first; `attempts_of`
     tells of the earlier ones. `problem` says which file cannot be read and why.
     `priority` None: nothing readable tells it any more.
     """
@@ -71,6 +72,7 @@ class Job:
     claim: Claim | None
     started_at: datetime | None
     result: Result | None
+    again: RunAgain | None
     problem: str | None
 
     @property
@@ -143,7 +145,9 @@ def read(spool: Spool, place: Place) -> Job:
     spec = _tried(problems, lambda: _spec(place.path))
     if isinstance(place, Rejected):
         problems = [why_rejected(place)]
-    claim = result = started_at = None
+    claim = result = started_at = again = None
+    if attempt > FIRST_ATTEMPT:
+        again = _optional(problems, lambda: _value(spool.paths.again(job_id, attempt), RunAgain.from_document))
     if not isinstance(place, (Queued, Held, Rejected)):
         claim = _claim(spool, job_id, attempt, problems)
         started_at = _optional(problems, lambda: _started_at(spool.paths.process(job_id, attempt)))
@@ -161,6 +165,7 @@ def read(spool: Spool, place: Place) -> Job:
         claim=claim,
         started_at=started_at if result is None else result.started_at,
         result=result,
+        again=again,
         problem="; ".join(problems) or None,
     )
 

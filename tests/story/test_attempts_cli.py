@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgather_spool.cli.job import job
+from forgather_spool.cli.sched import sched
 from forgather_spool.errors import UsageError
 from forgather_spool.spool.queue import Spool
 from tests import builders
@@ -37,7 +38,7 @@ def test_status_tells_of_every_attempt_and_its_log(spool: Spool) -> None:
     lines = dict(line.split(":", 1) for line in run("status", entry[1]).stdout.splitlines())
     told = json.loads(run("status", "--json", entry[1]).stdout)
 
-    assert lines["attempt"].strip() == "2"
+    assert lines["attempt"].strip() == "2, retry 1 after: exited 7"
     assert lines["log"].strip() == told["output_path"] == spool.paths.output(entry[1], 2)
     assert "exited 7" in lines["attempt 1"] and spool.paths.output(entry[1], 1) in lines["attempt 1"]
     assert [(one["attempt"], one["outcome"]) for one in told["attempts"]] == [
@@ -96,3 +97,11 @@ def test_tail_goes_on_with_the_next_attempt(spool: Spool) -> None:
     rest, said = tail.communicate(timeout=20)
     assert (rest, tail.returncode) == (b"", 3)
     assert b"attempt 2" in said
+
+
+def test_the_list_says_that_a_job_waits_to_run_again_and_until_when(spool: Spool) -> None:
+    builders.waiting_again(spool, not_before_at="2099-01-01T00:00:00Z")
+
+    listed = CliRunner().invoke(sched, ["list"], env={"COLUMNS": "200"}).stdout
+
+    assert "retry 1 after: exited 7, attempt 2 waits: is run again, not before" in " ".join(listed.split())
