@@ -191,6 +191,21 @@ def _say_ending(ended: Job) -> None:
 
 
 @job.command()
+@click.option("--once", is_flag=True, help="Print it once; measures for a moment first.")
+@click.option("--every", metavar="TIME", default="2s", show_default=True, help="How often to measure.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object; without --once a line each time.")
+def top(once: bool, every: str, json_: bool) -> None:
+    """What running jobs use: CPU, memory, cards. CPU% is of one CPU: 250 is two and a half.
+
+    `-` is what this host does not count. Of jobs on other hosts only where they
+    run is known. Ctrl-C ends it.
+    """
+    from .job_top import run
+
+    run(_spool(), once=once, every_s=_duration_s(every), json_=json_)
+
+
+@job.command()
 @several_jobs
 @click.option("--no-wait", is_flag=True, help="Ask, and do not wait until it has ended.")
 def kill(jobs: tuple[str, ...], no_wait: bool) -> None:

@@ -96,7 +96,7 @@ def list_(
     if watch:
         from .watching import show_changes
 
-        show_changes(spool, lambda: _as_watched(spool, wanted, json_))
+        show_changes(spool, lambda: _as_watched(spool, wanted, json_), title="forgather sched list --watch")
     listing = take_listing(spool, wanted)
     click.echo(_as_text(spool, wanted, listing, json_))
     if any(job.state in ACTIVE for section in listing.sections for job in section.jobs):

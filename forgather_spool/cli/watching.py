@@ -29,11 +29,12 @@ _OTHER_SCREEN, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
-def show_changes(spool: Spool, look: Callable[[], tuple[str, object]]) -> None:
+def show_changes(spool: Spool, look: Callable[[], tuple[str, object]], *, title: str, every_s: float = AGES_S) -> None:
     """Show the text `look` gives, now and whenever it may be different, until interrupted.
 
     What it gives beside the text is all that counts for what is no terminal:
     there it is shown again only when that differs, and not because time passed.
+    `every_s` without a change it looks all the same.
     """
     on_terminal = sys.stdout.isatty()
     last: object = None
@@ -43,7 +44,7 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]]) -> None:
             began = time.monotonic()
             text, facts = look()
             if on_terminal:
-                _draw(text)
+                _draw(title, text)
             elif facts != last:
                 print(text, flush=True)
             last = facts
@@ -53,7 +54,7 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]]) -> None:
             left_s = began + rest_s - time.monotonic()
             if left_s > 0:
                 time.sleep(left_s)
-            limit_s = ECHO_S if changes.take() or heard else AGES_S
+            limit_s = ECHO_S if (changes.take() or heard) and every_s > ECHO_S else every_s
 
 
 def fitted(lines: list[str], columns: int, rows: int) -> list[str]:
@@ -63,9 +64,9 @@ def fitted(lines: list[str], columns: int, rows: int) -> list[str]:
     return [clipped(line, columns) for line in lines]
 
 
-def _draw(text: str) -> None:
+def _draw(title: str, text: str) -> None:
     size = shutil.get_terminal_size()
-    head = time.strftime("forgather sched list --watch    %H:%M:%S    Ctrl-C ends it")
+    head = f"{title}    {time.strftime('%H:%M:%S')}    Ctrl-C ends it"
     lines = fitted([head, "", *text.split("\n")], size.columns, size.lines - 1)
     body = "\n".join(line + _TO_LINE_END for line in lines)
     sys.stdout.write(f"{_HOME}{body}\n{_TO_SCREEN_END}")

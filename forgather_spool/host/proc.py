@@ -180,6 +180,26 @@ def memory_peak(cgroup: str) -> int | None:
     return int(lines[0]) if lines else None
 
 
+def memory_now(cgroup: str) -> int | None:
+    """What `cgroup` holds now, in bytes, its file cache included. None: no memory controller."""
+    lines = _lines(f"{cgroup}/memory.current")
+    return int(lines[0]) if lines else None
+
+
+def times_and_pages(pid: int) -> tuple[int, int] | None:
+    """CPU time in clock ticks, of children it waited for too, and resident pages. None: no such process."""
+    stat = _stat(pid)
+    return None if stat is None else (sum(int(field) for field in stat[11:15]), int(stat[21]))
+
+
+def peak_resident_bytes(pid: int) -> int | None:
+    """The most it has held (VmHWM). None: it is gone, or a zombie."""
+    for line in _lines(f"/proc/{pid}/status") or ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def cpu_seconds(cgroup: str) -> float | None:
     """CPU time used in `cgroup` and below, user and system. None: it is gone."""
     usec = _keyed(f"{cgroup}/cpu.stat", "usage_usec")
