@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import drain, idle, inside, output, plot, report, scale, start, submit, trainer
+from benchmarks import dataset, drain, idle, inside, output, plot, report, scale, start, submit, trainer
 from benchmarks.lab import REPOSITORY, Lab, open_lab
 from benchmarks.machine import describe
 from benchmarks.measure import BenchmarkFailed, Samples
@@ -25,6 +25,7 @@ GROUPS: dict[str, Callable[[Lab], list[Row]]] = {
     "idle": idle.rows,
     "output": output.rows,
     "trainer": trainer.rows,
+    "dataset": dataset.rows,
 }
 IN_SCOPES = ("start", "drain")
 

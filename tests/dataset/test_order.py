@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from forgather_spool.errors import UsageError
@@ -47,6 +50,53 @@ def test_the_vectorised_shuffle_is_the_plain_one(size: int) -> None:
     found = Order(size, (Shuffle(42, 3),)).at(np.array(places, np.int64))
 
     assert found.tolist() == [plain_feistel(place, size, key_of(42, 3)) for place in places]
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/explanation/dataset-order.md"
+
+
+def vectors(columns: int) -> list[list[str]]:
+    """The rows of the page's tables of test vectors that have so many columns."""
+    lines = [line.strip("| ").split("|") for line in PAGE.read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in cells] for cells in lines if len(cells) == columns and cells[-2].count(" ") > 3]
+
+
+def whole(text: str) -> int:
+    return 2**40 + 1 if "2⁴⁰" in text else int(text.replace(",", ""))
+
+
+def test_the_page_and_the_code_say_the_same() -> None:
+    """The test vectors other languages are checked against are pinned here, by the page itself."""
+    shuffles = [(whole(n), Shuffle(int(seed), int(epoch)), *rows) for n, seed, epoch, *rows in vectors(5)]
+    windows = [
+        (whole(n), Window(int(seed), int(epoch), whole(block), int(blocks)), *rows)
+        for n, seed, epoch, block, blocks, *rows in vectors(7)
+    ]
+    assert (len(shuffles), len(windows)) == (7, 2)
+    for size, layer, first, last in [*shuffles, *windows]:
+        order = Order(size, (layer,))
+        starts, ends = list(map(int, first.split())), list(map(int, last.split()))
+
+        assert order.rows(0, len(starts)).tolist() == starts
+        assert order.rows(size - len(ends), size).tolist() == ends
+
+
+def test_keys_are_pinned() -> None:
+    assert mix(1) == 0x5692161D100B05E5
+    keys = [key_of(seed, epoch) for seed, epoch in ((0, 0), (42, 0), (42, 3), (-1, 0))]
+    assert keys == [0xA706DD2F4D197E6F, 0x57E1FABA65107204, 0x113E5DEC6F8FD8A8, 0x5DC20AA7B2A27137]
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [(Shuffle(42, 3), "d32e9c41337abc6f"), (Window(42, 0), "83648549bf6484f6")],
+)
+def test_whole_orders_are_pinned_by_their_hash(layer: Shuffle | Window, expected: str) -> None:
+    size = 100_003 if isinstance(layer, Shuffle) else 300_000
+
+    found = hashlib.sha256(Order(size, (layer,)).rows(0, size).astype("<i8").tobytes()).hexdigest()
+
+    assert found[:16] == expected
 
 
 @given(size=st.integers(1, 3000), seed=SEEDS, epoch=st.integers(0, 1000))

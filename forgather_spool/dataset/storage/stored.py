@@ -48,6 +48,7 @@ class StoredRows(Rows):
         self._length = int(self._ends[-1]) if len(self._ends) else 0
         self._starts = np.concatenate([np.zeros(1, np.int64), self._ends[:-1]]) if self._length else self._ends
         self._gatherer = Gatherer(self._region, index.arrays)
+        self._schemas: dict[tuple[int, ...], Any] = {}
         self._opened: dict[int, Any] = {}
         self._whole: dict[int, list[Any]] = {}  # all batches of a file: dictionaries come before them in the stream
         self._looked_at = -LOOK_AGAIN_S
@@ -158,10 +159,11 @@ class StoredRows(Rows):
         return [names.index(name) for name in columns]
 
     def _schema(self, places: list[int]) -> pa.Schema:
-        schema = self.schema
-        if len(places) == len(schema) and places == list(range(len(schema))):
-            return schema
-        return pa.schema([schema.field(place) for place in places], metadata=schema.metadata)
+        found = self._schemas.get(tuple(places))
+        if found is None:
+            fields = [self.schema.field(place) for place in places]
+            found = self._schemas[tuple(places)] = pa.schema(fields, metadata=self.schema.metadata)
+        return found
 
     def _batch_of(self, row: int) -> int:
         return int(np.searchsorted(self._ends, row, side="right"))

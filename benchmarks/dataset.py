@@ -1,0 +1,225 @@
+"""Data sets from this machine's disk: examples a second, sequential and shuffled, against the `datasets` library.
+
+Text is real: this Python's own library, cut at blank lines into pieces of
+log-normal length. Tokens are rows of 1,024 int32. Each reader goes over the same
+files, in turns. The last rows are of an index and an order of 365 million rows.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lab import Lab
+from benchmarks.measure import in_turns
+from benchmarks.row import Row, at_least, at_most, from_samples, skipped
+
+GROUP = "data sets, local"
+NEEDED = ("datasets", "numpy", "pyarrow", "torch")
+TEXTS, TOKENS, BATCH = 60_000, 30_000, 1000
+MEAN_BYTES, ROW_TOKENS = 2460, 1024
+HUGE_ROWS = 365_000_000
+SECONDS = 1.0
+CPU = "a second of the processor: what is left of the wall clock's is others' affair"
+
+
+def rows(lab: Lab) -> list[Row]:
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        return [skipped(GROUP, "all", f"not installed: {', '.join(missing)}")]
+    folder = lab.work / "dataset"
+    folder.mkdir(exist_ok=True)
+    os.environ["FORGATHER_CACHE"] = os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
+    scale = 10 if lab.quick else 1
+    texts = _write(folder / "text", _texts(TEXTS // scale))
+    tokens = _write(folder / "tokens", _tokens(TOKENS // scale))
+    try:
+        return [*_text_rows(lab, texts), *_token_rows(lab, tokens), *_huge_rows(lab, texts, folder)]
+    finally:
+        shutil.rmtree(folder)
+
+
+def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
+    ours, theirs = _ours(files), _theirs(files)
+    shuffled = theirs.shuffle(seed=1)
+    actions: dict[str, Callable[[], float]] = {
+        "ours": lambda: _rate(ours),
+        "ours shuffled": lambda: _rate(ours.shuffle(1)),
+        "theirs": lambda: _rate(theirs),
+        "theirs shuffled": lambda: _rate(shuffled),
+        "gather": lambda: _rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
+    }
+    taken = in_turns(actions, lab.rounds(10))
+    per_second: dict[str, Any] = {"unit": "examples/s", "peer": "datasets"}
+    return [
+        from_samples(
+            GROUP, "text to dicts", taken["ours"], against=taken["theirs"], bar=at_least(3, of="ratio"), **per_second
+        ),
+        from_samples(
+            GROUP,
+            "text to dicts, shuffled",
+            taken["ours shuffled"],
+            against=taken["theirs shuffled"],
+            bar=at_least(3, of="ratio"),
+            note="theirs reads an index table it made before",
+            **per_second,
+        ),
+        from_samples(
+            GROUP, "text gathered, shuffled", taken["gather"], unit="examples/s", bar=at_least(1_200_000), note=CPU
+        ),
+    ]
+
+
+def _token_rows(lab: Lab, files: list[str]) -> list[Row]:
+    ours, theirs = _ours(files).with_format("torch"), _theirs(files).with_format("torch")
+    shuffled = theirs.shuffle(seed=1)
+    actions: dict[str, Callable[[], float]] = {
+        "ours": lambda: _rate(ours),
+        "ours shuffled": lambda: _rate(ours.shuffle(1)),
+        "theirs": lambda: _rate(theirs),
+        "theirs shuffled": lambda: _rate(shuffled),
+        "gather": lambda: _rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
+    }
+    taken = in_turns(actions, lab.rounds(10))
+    per_second: dict[str, Any] = {"unit": "rows/s", "peer": "datasets"}
+    return [
+        from_samples(
+            GROUP, "tokens to torch", taken["ours"], against=taken["theirs"], bar=at_least(20, of="ratio"), **per_second
+        ),
+        from_samples(
+            GROUP,
+            "tokens to torch, shuffled",
+            taken["ours shuffled"],
+            against=taken["theirs shuffled"],
+            bar=at_least(15, of="ratio"),
+            **per_second,
+        ),
+        from_samples(
+            GROUP, "tokens gathered, shuffled", taken["gather"], unit="rows/s", bar=at_least(700_000), note=CPU
+        ),
+    ]
+
+
+def _huge_rows(lab: Lab, files: list[str], folder: Path) -> list[Row]:
+    """An index of 365 million rows: the text's, again and again."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from forgather_spool.dataset.order import Order, Shuffle
+    from forgather_spool.dataset.storage.index import load, save
+    from forgather_spool.dataset.storage.stored import StoredRows
+
+    index = _ours(files).rows._index
+    times = HUGE_ROWS // BATCH // len(index.arrays["file"]) + 1
+    arrays = {name: np.tile(values, times) for name, values in index.arrays.items()}
+    path = folder / "huge.index"
+    save(path, replace(index, arrays=arrays | {"ends": np.arange(1, len(arrays["file"]) + 1) * BATCH}))
+
+    def loading() -> float:
+        begin = time.perf_counter()
+        found = load(path)
+        assert found is not None and len(StoredRows(found, path)) >= HUGE_ROWS
+        return (time.perf_counter() - begin) * 1000
+
+    seeds = iter(range(1_000_000))
+
+    def entering() -> float:
+        order = Order(HUGE_ROWS, (Shuffle(next(seeds)),))
+        begin = time.perf_counter()
+        order.rows(HUGE_ROWS * 9 // 10, HUGE_ROWS * 9 // 10 + 64)
+        return (time.perf_counter() - begin) * 1000
+
+    taken = in_turns({"loading": loading, "entering": entering}, lab.rounds(20))
+    return [
+        from_samples(GROUP, "an index of 365 M rows, loaded", taken["loading"], bar=at_most(1000)),
+        from_samples(GROUP, "a shuffle of 365 M rows, entered at 90 %", taken["entering"], bar=at_most(2)),
+    ]
+
+
+def _ours(files: list[str]) -> Any:
+    from forgather_spool.dataset import fast_load_iterable_dataset
+
+    return fast_load_iterable_dataset("arrow", data_files=files)
+
+
+def _theirs(files: list[str]) -> Any:
+    import datasets
+
+    return datasets.concatenate_datasets([datasets.Dataset.from_file(file) for file in files])
+
+
+def _batches(data: Any) -> Any:
+    from forgather_spool.dataset.walk import run
+
+    class Batches:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(data.rows.batches(data.order, run(0, len(data.rows))))
+
+    return Batches()
+
+
+def _rows_of_pair(pair: Any) -> int:
+    return int(pair[1].num_rows)
+
+
+def _rate(
+    source: Any, size: Callable[[Any], int] = lambda example: 1, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Examples a second for about a second, from the beginning, as often as that takes."""
+    count, begin = 0, clock()
+    while True:
+        for number, one in enumerate(source):
+            count += size(one)
+            if number % 16 == 0 and clock() - begin > SECONDS:
+                return count / (clock() - begin)
+
+
+def _write(path: Path, table: Any) -> list[str]:
+    """`table` as two Arrow streams, as the `datasets` library stores it."""
+    import pyarrow as pa
+
+    half = len(table) // 2
+    files = []
+    for number, part in enumerate((table.slice(0, half), table.slice(half))):
+        files.append(f"{path}-{number}.arrow")
+        with pa.OSFile(files[-1], "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(part.combine_chunks(), max_chunksize=BATCH)
+    return files
+
+
+def _texts(count: int) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    lengths = np.random.default_rng(1).lognormal(np.log(MEAN_BYTES) - 0.5, 1.0, count).clip(50, 100_000).astype(int)
+    pieces, found, held = _paragraphs(), [], ""
+    for length in lengths.tolist():
+        while len(held) < length:
+            held += next(pieces)
+        found.append(held)
+        held = ""
+    urls = [f"https://example.org/{number}" for number in range(count)]
+    times = pa.array(np.arange(count) + 1_600_000_000, pa.timestamp("s"))
+    return pa.table({"text": found, "url": urls, "timestamp": times})
+
+
+def _paragraphs() -> Iterator[str]:
+    while True:
+        for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
+            for piece in path.read_text(encoding="utf-8", errors="ignore").split("\n\n"):
+                yield piece + "\n\n"
+
+
+def _tokens(count: int) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    values = np.random.default_rng(1).zipf(1.2, count * ROW_TOKENS).clip(0, 50_000).astype(np.int32)
+    offsets = np.arange(count + 1, dtype=np.int32) * ROW_TOKENS
+    return pa.table({"input_ids": pa.ListArray.from_arrays(offsets, pa.array(values))})
