@@ -30,6 +30,18 @@ _ARRAY = {
     "size": Field("integer", None, minimum=1, help="what FORGATHER_ARRAY_SIZE says; absent: how many members it has"),
 }
 
+SNAPSHOT: dict[str, Field] = {
+    "ref": Field("string", maximum=200, help="keeps it alive in the repository"),
+    "git_dir": Field("string", help="the repository"),
+    "top": Field("string", help="the directory it was taken of"),
+    "prefix": Field("string", "", help="where in it the job runs"),
+    "commit": Field("string", maximum=64, help="what was checked out"),
+    "state": Field("string", maximum=64, help="a commit of what lay there; `commit` itself if nothing had changed"),
+    "changed": Field("integer", 0, minimum=0, help="files that git knew and that were not as in `commit`"),
+    "untracked": Field("integer", 0, minimum=0, help="files that git did not know"),
+    "keep": Field("boolean", False, help="its worktree stays until the job is removed"),
+}
+
 SPEC: dict[str, Field] = {
     "version": _VERSION,
     "argv": Field("strings", minimum=1, help=_ARGV0),
@@ -71,7 +83,9 @@ SPEC: dict[str, Field] = {
         "integer", None, minimum=1, maximum=1024, help="shares each card with at most this many, itself included"
     ),
     "unique": Field("string", None, maximum=200, help="refused at submit while another with this key waits or runs"),
-    "snapshot": Field("object", None, help="the commit and the changes it runs from; see `submit --snapshot`"),
+    "snapshot": Field(
+        "object", None, fields=SNAPSHOT, help="the commit and the changes it runs from; see `submit --snapshot`"
+    ),
     "notify": Field("strings", [], help="who is told of its end: command:..., mail:..., http(s)://..., desktop; none"),
     "notify_on": Field("string", "end", choices=("end", "failure"), help="failure: not of exit code 0 or a cancel"),
     "output_limit_bytes": Field(

@@ -48,9 +48,21 @@ def _what(job: Job) -> list[tuple[str, object]]:
         ("group", spec and spec.group),
         ("command", spec and command_line(spec)),
         ("cwd", spec and spec.cwd),
+        ("commit", spec and _commit(spec.document)),
         ("priority", job.priority),
         ("problem", job.problem),
     ]
+
+
+def _commit(spec: Document) -> str | None:
+    """E.g. "1a2b3c4d5e6f + 3 changed files, 1 new"; None: it was submitted from no repository."""
+    snapshot = spec.get("snapshot")
+    if not isinstance(snapshot, dict):
+        commit = spec.get("git_commit")
+        return f"{commit[:12]}; it runs from what lies there when it starts" if isinstance(commit, str) else None
+    changed, new = snapshot.get("changed", 0), snapshot.get("untracked", 0)
+    files_changed = f" + {changed} changed file{'s'[: changed != 1]}" if changed else ""
+    return f"{str(snapshot.get('commit'))[:12]}{files_changed}" + (f", {new} new" if new else "") + " (snapshot)"
 
 
 def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, object]]:

@@ -66,11 +66,13 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
 
     What held it back then (dependencies, a time, a hold) is not taken over,
     nor the commit it ran from: nobody knows what lies in its directory now.
+    A snapshot is: it runs the same files again.
     """
     job = jobs[0]
     if job.spec is None:
         raise UnreadableFile(job.problem or f"job {job.job_id}: its spec cannot be read", hint="submit it anew")
-    kept = {key: value for key, value in job.spec.document.items() if key not in _OF_THAT_TIME}
+    left_out = _OF_THAT_TIME - {"git_commit"} if job.spec.document.get("snapshot") else _OF_THAT_TIME
+    kept = {key: value for key, value in job.spec.document.items() if key not in left_out}
     family = family_of(job.job_id)
     document: Document = {
         **kept,

@@ -47,6 +47,8 @@ def run(given: Given, words: list[str]) -> int:
     if given.get("dry-run"):
         sys.stdout.write(dump(spec).decode())
         return 0
+    if given.get("snapshot"):
+        _add_snapshot(spec, spool.create(), given)
     if "array" in spec:
         from forgather_spool.cli import submit_batch
 
@@ -58,6 +60,23 @@ def run(given: Given, words: list[str]) -> int:
         if not spec.get("hold"):
             wake_up(spool.paths, quiet=bool(given.get("quiet")))
     return 0
+
+
+def _add_snapshot(spec: Document, spool: Spool, given: Given) -> None:
+    """From here on the job runs what lies there now. Raises UsageError, Missing, StorageFailed."""
+    from forgather_spool.snapshot.take import take
+
+    snapshot, remarks = take(spool, str(spec["cwd"]), keep=bool(given.get("keep-worktree")))
+    spec["snapshot"] = snapshot
+    top = f"{snapshot['top']}/"
+    argv = spec["argv"]
+    assert isinstance(argv, list)
+    outside = [word for word in argv[1:] if word.startswith(top)]
+    if outside:
+        remarks.append(f"{outside[0]} is the file itself, not the snapshot's; a relative path is")
+    if not given.get("quiet"):
+        for remark in remarks:
+            warn(remark)
 
 
 def _say(given: Given, spec: Document, job_id: str) -> None:

@@ -119,7 +119,7 @@ def _jobs(gathered: batch.Batch) -> str:
 def _refuse_what_does_not_go_with_it(given: Given, words: list[str]) -> None:
     if words:
         raise UsageError("--batch goes with no command", hint="each line of the file has its own `argv`")
-    for name in ("script", "array"):
+    for name in ("script", "array", "snapshot"):
         if name in given:
             raise UsageError(f"--batch goes with no --{name}", hint=f"a line may have its own `{name}`")
 

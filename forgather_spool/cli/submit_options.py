@@ -117,6 +117,8 @@ OPTIONS = (
     Option("batch", "FILE|-", "Submit a file of specs, one JSON object a line, all or none; - is stdin."),
     Option("array", "0-99%4", "Many members of one spec, here 100 of which 4 run at once.", field="array",
            parse=_array),
+    Option("snapshot", "", "Run from the git commit and the changes as they are now, new files included."),
+    Option("keep-worktree", "", "With --snapshot: keep where it ran until the job is removed."),
     Option("tty", "", "Give the job a terminal instead of a pipe.", field="tty"),
     Option("json", "", "Print the job as JSON, with its job_id."),
     Option("dry-run", "", "Print the spec as JSON and submit nothing."),

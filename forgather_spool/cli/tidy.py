@@ -93,6 +93,8 @@ def cleanup(
             remove(spool, place)
     if not (jobs or dry_run):
         sweep_removed(spool)
+    if not dry_run:
+        _sweep_snapshots(spool, refs=not jobs)
     _say(places, removed_bytes, dry_run, json_)
 
 
@@ -140,6 +142,14 @@ def in_words(kept: Retention) -> str:
     stays = f"the last {kept.keep:,} stay" if kept.keep else ""
     goes = f"ended jobs{kind} go" + (" that " + " or ".join(reasons) if reasons else "")
     return "when idle: " + "; ".join(part for part in (goes, stays) if part)
+
+
+def _sweep_snapshots(spool: Spool, *, refs: bool) -> None:
+    from forgather_spool.snapshot.sweep import sweep_refs, sweep_worktrees
+
+    sweep_worktrees(spool)
+    if refs:
+        sweep_refs(spool)
 
 
 def _retention(older_than: str | None, keep: int | None, max_size: str | None, outcomes: Sequence[str]) -> Retention:

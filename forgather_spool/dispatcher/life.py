@@ -20,6 +20,7 @@ from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
 from forgather_spool.dispatcher.retention import remove_outdated
 from forgather_spool.dispatcher.wake import wake
+from forgather_spool.dispatcher.worktrees import Worktrees
 from forgather_spool.errors import ForgatherError, Missing, SpoolUnsafe, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import proc
@@ -61,6 +62,7 @@ class _Life:
         self.manager = ServiceManager(dict(os.environ))
         self.asked_to_leave = False
         self._idle_s = _idle_s(os.environ)
+        self._worktrees = Worktrees(spool)
         self._lock_fd = -1
         self._idle_since: float | None = None
         self._published: object = None
@@ -124,6 +126,8 @@ class _Life:
         if self.explain:
             self._say_reasons(dispatcher)
         self.manager.alive(self._status(dispatcher))
+        if whole:
+            self._worktrees.look(is_idle=False)
         return whole
 
     def _wait(self, dispatcher: Dispatcher, wakeup_fd: int) -> None:
@@ -139,6 +143,7 @@ class _Life:
             return False
         now = time.monotonic()
         if self._idle_since is None:
+            self._worktrees.look(is_idle=True)
             remove_outdated(self.spool, lambda: not dispatcher.has_news(), _say)
             self._idle_since = now
         if now - self._idle_since < self._idle_s:

@@ -10,6 +10,7 @@ scope and the missing result say `lost`.
 from __future__ import annotations
 
 import os
+import sys
 
 from forgather_spool import schema
 from forgather_spool.again import may_follow
@@ -73,6 +74,10 @@ def _take_start(spool: Spool, request: Request) -> str | None:
         return str(error)
 
 
+ISOLATED = ("-E", "-s", "-S")  # the job's PYTHONPATH is not for us
+SNAPSHOT_MAIN = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/snapshot/__main__.py"
+
+
 class Attempt:
     """A start that has been taken. `run` gives its result document."""
 
@@ -127,6 +132,8 @@ class Attempt:
         )
 
     def _prepare(self, spec: dict[str, Any]) -> Command:
+        if spec["snapshot"] is not None:
+            return self._prepare_snapshot(spec)
         env = job_environment(self._request, spec, self._spool.paths.home)
         cwd = find_cwd(spec["cwd"], env)
         argv = list(spec["argv"])
@@ -136,6 +143,18 @@ class Attempt:
         else:
             program = find_program(argv[0], cwd, env)
         return Command(program, argv, cwd, env, spec["tty"])
+
+    def _prepare_snapshot(self, spec: dict[str, Any]) -> Command:
+        """What makes its worktree and becomes the command there; that its own directory stands is no matter."""
+        request, paths = self._request, self._spool.paths
+        env = job_environment(request, spec, paths.home)
+        script = ""
+        if spec["script"] is not None:
+            script = paths.script(request.job_id, request.attempt)
+            write_script(script, spec["script"])
+        spec_path = paths.taken(request.host, request.job_id, request.priority)
+        words = ["enter", paths.home, request.job_id, spec_path, script]
+        return Command(sys.executable, [sys.executable, *ISOLATED, SNAPSHOT_MAIN, *words], paths.home, env, spec["tty"])
 
     def _announce(self, command: Command) -> None:
         """Only the program's name: arguments may hold secrets, and the journal is read by others."""

@@ -234,6 +234,30 @@ class Paths:
         """The spec of a job being imported, until it is renamed to done/: it marks an import that was interrupted."""
         return f"{self.jobs}/{job_id}/imported.json"
 
+    @property
+    def snapshots(self) -> str:
+        """A record of each snapshot, so that its ref in somebody's repository is not forgotten."""
+        return f"{self.home}/snapshots"
+
+    def snapshot(self, snapshot_id: str) -> str:
+        return f"{self.home}/snapshots/{snapshot_id}.json"
+
+    @property
+    def worktrees(self) -> str:
+        """Where jobs with a snapshot run."""
+        return f"{self.home}/worktrees"
+
+    def worktree(self, job_id: str) -> str:
+        return f"{self.home}/worktrees/{job_id}"
+
+    def worktree_made(self, job_id: str) -> str:
+        """Marks a worktree that is whole."""
+        return f"{self.home}/worktrees/.{job_id}.made"
+
+    def worktree_kept(self, job_id: str) -> str:
+        """Marks the worktree of an ended job in which there is something to keep."""
+        return f"{self.home}/worktrees/.{job_id}.kept"
+
     def removing(self, job_id: str) -> str:
         """Where its folder goes to be emptied."""
         return f"{self.jobs}/{_REMOVING}{job_id}"

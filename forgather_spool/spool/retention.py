@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from forgather_spool import schema
@@ -107,7 +108,7 @@ def needed_by_the_living(spool: Spool) -> set[str]:
     In the order jobs move, so that one that moves meanwhile is met.
     """
     found: set[str] = set()
-    for path in _specs_of_the_living(spool):
+    for path in specs_of_the_living(spool):
         try:
             data = files.read_bytes(path)
             after = parse(data).get("after") if b'"after"' in data else None
@@ -119,7 +120,17 @@ def needed_by_the_living(spool: Spool) -> set[str]:
     return found
 
 
-def _specs_of_the_living(spool: Spool) -> Iterator[str]:
+def every_spec(spool: Spool) -> Iterator[bytes]:
+    """The text of every spec, ended jobs' too; those that cannot be read are left out."""
+    ended = (place.path for place in ended_places(spool))
+    for path in chain(specs_of_the_living(spool), ended):
+        try:
+            yield files.read_bytes(path)
+        except (FileNotFoundError, UnreadableFile):
+            continue
+
+
+def specs_of_the_living(spool: Spool) -> Iterator[str]:
     paths = spool.paths
     batches = [paths.batch(name) for name in files.names(paths.batches)]
     folders = [

@@ -1,13 +1,17 @@
-"""Removing ended jobs, killed or refused by the kernel at each system call in turn."""
+"""Removing ended jobs and taking snapshots, killed or refused by the kernel at each system call in turn."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool.place import Ended, locate
+from forgather_spool.snapshot import sweep
+from forgather_spool.spool.place import Ended, ended_places, locate
+from forgather_spool.spool.remove import remove
 from tests import builders
 from tests.story.world import World
 from tests.sweep import ledger, scenes, strace, walk
@@ -48,6 +52,47 @@ def test_a_cleanup_removes_a_job_whole_or_not_at_all_and_the_next_finishes_it(ef
     done = walk.Walk(tmp_path)
 
     done.go(done.points(one_ended_and_one_that_waits), effects, one_ended_and_one_that_waits, each_job_is_whole_or_gone)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
+
+
+def a_submit_with_a_snapshot(world: World) -> list[str]:
+    """Of a repository with a change and a new file."""
+    folder = world.folder / "project"
+    folder.mkdir()
+    git = ["git", "-c", "user.name=anna", "-c", "user.email=anna@localhost"]
+    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], cwd=folder, check=True)
+    (folder / "new").write_text(f"cd {world.folder}\n{ledger.LINE}\n")
+    return [*walk.FORGATHER, "submit", "--snapshot", "--cwd", str(folder), "--", "sh", "new"]
+
+
+def it_is_whole_or_never_was(world: World, done: strace.Disturbed) -> list[str]:
+    """What was acknowledged runs the snapshot once; of what was not, the sweep finds every ref."""
+    acknowledged = set(done.stdout.split()[1:2])
+    (world.folder / "project" / "new").write_text("exit 9")
+    ledger.recover(world)
+    found = ledger.violations(world, acknowledged)
+    for place in ended_places(world.spool):
+        remove(world.spool, place)
+    sweep.sweep_worktrees(world.spool)
+    young, sweep.YOUNG_S = sweep.YOUNG_S, -1.0
+    try:
+        sweep.sweep_refs(world.spool)
+    finally:
+        sweep.YOUNG_S = young
+    refs = ["git", "for-each-ref", "refs/forgather/"]
+    left = subprocess.run(refs, cwd=world.folder / "project", capture_output=True, text=True).stdout
+    return found + ([f"it leaves {left}"] if left else [])
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="no git here")
+@EFFECTS
+def test_a_submit_with_a_snapshot_is_whole_or_never_was(effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(a_submit_with_a_snapshot), effects, a_submit_with_a_snapshot, it_is_whole_or_never_was)
 
     assert not done.wrong, done.report
     assert done.hits > 5
