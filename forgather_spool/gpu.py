@@ -115,8 +115,7 @@ class CardPolicy:
     min_priority: int | None = None
 
     def as_document(self) -> Document:
-        wish: Document = {} if self.min_priority is None else {"min_priority": self.min_priority}
-        return {"disabled": self.disabled, **wish}
+        return {"disabled": self.disabled, "min_priority": self.min_priority}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from .gpu_names import Named, card_named
 from .gpu_table import as_table, least, process_words
 from .job_document import as_json
 from .nudge import nudge
+from .quantities import size_bytes
 from .show import shown
 from .table import terminal_width
 
@@ -91,11 +92,13 @@ def priority(card: str, priority: int | None, by_uuid: bool) -> None:
 
 @gpu.command()
 @click.argument("what", type=click.Choice(["ignore", "respect"]))
-def foreign(what: str) -> None:
+@click.option("--from", "least", metavar="SIZE", help="Only processes that use this much or more count; 300M at first.")
+def foreign(what: str, least: str | None) -> None:
     """Whether a card on which others compute counts as free (ignore) or as taken (respect, the default)."""
     ignore = what == "ignore"
+    changes: dict[str, Any] = {} if least is None else {"foreign_memory_bytes": size_bytes(least)}
     spool = Spool().create()
-    settings.change_gpu_policy(spool.paths, lambda policy: replace(policy, ignore_foreign_processes=ignore))
+    settings.change_gpu_policy(spool.paths, lambda policy: replace(policy, ignore_foreign_processes=ignore, **changes))
     meaning = "ignored: a card others compute on is free" if ignore else "respected: a card others compute on is taken"
     click.echo(f"foreign processes are {meaning}")
     _tell_waiting(spool)

@@ -166,6 +166,24 @@ def limit(number: str) -> None:
         nudge(spool)
 
 
+@sched.command("keep-cards")
+@click.argument("after", metavar="TIME|never")
+def keep_cards(after: str) -> None:
+    """How long a job waits for cards before they are kept for it as they come free, such as 30m (the default) or 0.
+
+    Others get a kept card only while their time limit (submit --time) ends
+    before the job can start. `never`: a wide job may wait for ever behind small ones.
+    """
+    from .quantities import duration_s
+
+    after_s = None if after == "never" else duration_s(after)
+    spool = Spool().create()
+    settings.change_dispatch(spool.paths, reserve_after_s=after_s)
+    click.echo("cards are kept for nobody" if after_s is None else f"cards are kept for who waited {after}")
+    if spool.waiting():
+        nudge(spool)
+
+
 @sched.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @click.option("--on", "when", type=click.Choice(["end", "failure"]), help="Of every end, or not of exit code 0.")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from forgather_spool.host import gpu_kill, proc
+from forgather_spool.spool import settings
 from forgather_spool.spool.queue import Spool, utc_now
 from tests import builders
 from tests.fakes.nvml import GIB, FakeCards, build
@@ -340,3 +341,12 @@ def test_kill_on_an_idle_a_missing_and_a_lost_card(gpu: Gpu, cards: FakeCards) -
     assert gpu.says("kill", "--yes", "0") == "gpu 0: nothing computes on it\n"
     assert "no gpu 5 on this host" in gpu.refuses(2, "kill", "--yes", "5")
     assert "gpu 1 fell off the bus" in gpu.refuses(69, "kill", "--yes", "1")
+
+
+def test_how_much_a_foreign_process_may_use_is_the_owners_choice(gpu: Gpu, cards: FakeCards, spool: Spool) -> None:
+    cards.add()
+    gpu.says("foreign", "respect", "--from", "1G")
+
+    assert settings.gpu_policy(spool.paths).foreign_memory_bytes == 1 << 30
+    gpu.says("priority", "0", "5")
+    assert gpu.says("priority", "0", "any").endswith("min_priority=any\n")

@@ -431,3 +431,10 @@ def test_why_of_a_job_that_does_not_wait_says_how_it_is(spool: Spool) -> None:
 
     assert "does not wait: exited 0" in printed("why", entry[1])
     assert told("why", entry[1])["code"] is None
+
+
+def test_how_long_a_job_waits_until_cards_are_kept_for_it_is_the_owners_choice(spool: Spool) -> None:
+    assert run("keep-cards", "10m").output == "cards are kept for who waited 10m\n"
+    assert settings.dispatch(spool.paths)["reserve_after_s"] == 600
+    assert run("keep-cards", "never").output == "cards are kept for nobody\n"
+    assert settings.dispatch(spool.paths)["reserve_after_s"] is None
