@@ -27,10 +27,9 @@ from forgather_spool.spool.queue import Spool
 
 from .cards import Card, look_at_cards
 from .job_document import as_json, command_line
-from .sched import terminal_width
 from .show import shown
 from .spans import ago
-from .table import render
+from .table import render, terminal_width
 
 HEADERS = ("ID", "Name/Command", "CPU%", "Memory", "Peak", "Procs", "Cards", "GPU%", "GPU mem", "Started", "Host")
 NAME_COLUMN = 1

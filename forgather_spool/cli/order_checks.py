@@ -26,6 +26,8 @@ _NEEDS = (  # field, the one it says nothing without, and how these are called o
 
 def refuse_contradictions(spec: Document) -> None:
     """Raise UsageError for the first option that means nothing without one that is missing."""
+    if spec.get("unique") and spec.get("array"):
+        raise UsageError("--unique with --array: a key is of one job", hint="submit it by itself")
     for field, needed, option, missing in _NEEDS:
         if spec.get(field) and not spec.get(needed):
             raise UsageError(f"{option} without {missing}", hint="forgather submit --help")

@@ -117,3 +117,10 @@ def notify(text: str) -> list[str]:
 
     parse(text)
     return [text]
+
+
+def unique(text: str) -> str:
+    """A key as it is. Raises UsageError: it is empty."""
+    if not text:
+        raise UsageError("an empty key is none", hint="without --unique there may be several")
+    return text

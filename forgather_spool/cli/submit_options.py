@@ -94,6 +94,8 @@ OPTIONS = (
            field="after", parse=_by("after"), repeats=True),
     Option("after-unmet", "end|hold|run", "What becomes of it when --after can never be met. [default: end]",
            field="after_unmet"),
+    Option("unique", "KEY", "Only if no other job with this key waits or runs; else exit code 75.", field="unique",
+           parse=_by("unique")),
     Option("retries", "N", "Run it again so often when it fails. [default: 0]", field="retries",
            parse=quantities.whole_number),
     Option("retry-on", "WHAT[,...]", "Only then: exit codes, signals, oom, timeout. [default: any failure]",
@@ -127,8 +129,8 @@ OPTIONS = (
 
 # What `train --enqueue` and `job rerun` take as well.
 FOR_ANY_JOB = (
-    "group", "begin", "hold", "after", "after-unmet", "retries", "retry-on", "retry-delay", "requeue", "preemptible",
-    "gpu-memory", "shared", "jobs-per-gpu", "notify", "notify-on", "output-limit",
+    "group", "begin", "hold", "after", "after-unmet", "unique", "retries", "retry-on", "retry-delay", "requeue",
+    "preemptible", "gpu-memory", "shared", "jobs-per-gpu", "notify", "notify-on", "output-limit",
 )  # fmt: skip
 
 OPTIONS_OF_A_RERUN = ("name", "priority", "gpus", "time", "memory", "cpus", "grace", "tty", *FOR_ANY_JOB)

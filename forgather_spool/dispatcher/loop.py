@@ -30,7 +30,7 @@ from forgather_spool.host import nvml, proc
 from forgather_spool.host.base import Host, attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.runner.client import Nursery
-from forgather_spool.spool import admit, batch, files, order
+from forgather_spool.spool import admit, batch, files, order, unique
 from forgather_spool.spool.paths import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
@@ -83,6 +83,7 @@ class Dispatcher:
         swept = admit.sweep_tmp(self.spool)
         if swept:
             self.say(f"removed {swept} temporary files whose writer is gone")
+        self._despite_trouble(self._take_on_keys)
         self.settler.set_aside_bad_specs()
         self._find_lingering()
         self.look()
@@ -210,6 +211,11 @@ class Dispatcher:
 
     def _spread(self) -> None:
         batch.spread(self.spool, SPREAD_PER_PASS)
+
+    def _take_on_keys(self) -> None:
+        for job_id in unique.go_on(self.spool):
+            self.say(f"{job_id}: rejected; see its .why")
+        unique.forget_ended(self.spool)
 
     def _promote(self) -> None:
         batch.promote_decided(self.spool)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from forgather_spool import schema
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
-from forgather_spool.spool import batch, files
+from forgather_spool.spool import batch, files, unique
 from forgather_spool.spool.paths import new_job_id, parse_entry
 from forgather_spool.spool.queue import Spool
 
@@ -80,10 +80,12 @@ def _admit_one(spool: Spool, path: str) -> str:
     spec = schema.check(parse(data), schema.SPEC, unknown="refuse")
     if spec["array"] is not None:
         return _admit_array(spool, path, spec, data)
+    files.make_private(path)
+    if spec["unique"]:
+        return unique.admit(spool, path, spec)
     priority = spec["priority"]
     assert isinstance(priority, int)
     job_id = new_job_id()
-    files.make_private(path)
     files.move(path, spool.paths.waiting_at(job_id, priority, held=bool(spec["hold"])))
     return job_id
 
@@ -136,7 +138,7 @@ def sweep_tmp(spool: Spool) -> int:
     swept = 0
     for name in files.names(spool.paths.tmp):
         path = f"{spool.paths.tmp}/{name}"
-        if _writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
+        if writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
             if os.path.isdir(path) and not os.path.islink(path):
                 batch.remove_folder(path)
             else:
@@ -145,7 +147,8 @@ def sweep_tmp(spool: Spool) -> int:
     return swept
 
 
-def _writer_is_gone(name: str) -> bool:
+def writer_is_gone(name: str) -> bool:
+    """Whether the program of this host that made a temporary name has ended; of another host's it is not known."""
     host, _, rest = name.partition(".")
     pid, _, _ = rest.partition(".")
     return host == os.uname().nodename.partition(".")[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")

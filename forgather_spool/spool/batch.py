@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from forgather_spool import array
 from forgather_spool.document import Document, dump
-from forgather_spool.errors import StorageFailed
+from forgather_spool.errors import BadDocument, StorageFailed
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name, member_id, new_job_id, parse_entries, start_order
 from forgather_spool.spool.queue import Spool
@@ -63,6 +63,8 @@ class Batch:
             BadDocument: its array has no members, or too many.
             StorageFailed: abandon the batch.
         """
+        if spec.get("unique"):
+            raise BadDocument("$.unique", "a key is of one job, not of one among many", hint="submit it by itself")
         priority = spec.get("priority", 0)
         assert isinstance(priority, int)
         job_id = self._next_id()

@@ -284,6 +284,27 @@ def rename_new(source: str, target: str) -> bool:
     return True
 
 
+def take_name(source: str, target: str) -> bool:
+    """Give the directory `source` the name `target`, durable on return. False: a directory that holds something has it.
+
+    An empty one is replaced.
+
+    Raises:
+        FileNotFoundError: somebody else moved `source`.
+    """
+    try:
+        os.rename(source, target)
+        for directory in dict.fromkeys((os.path.dirname(target), os.path.dirname(source))):
+            sync_directory(directory)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise failed("move", source, error) from None
+    return True
+
+
 def move_all(source: str, target: str, found: Iterable[str], renamed: Callable[[str], str] = str) -> list[str]:
     """Rename each of these names from one directory to another; those that were still there. Durable on return.
 

@@ -1,7 +1,7 @@
 """Where everything lies. The only module that spells a path or a file name of the spool.
 
     spool/incoming/  batches/<id>/  held/  queue/  running/<host>/  running/@cancel/  done/<day>/  rejected/  tmp/
-    spool/notices/<job_id>.<host>
+    spool/unique/<key>/  notices/<job_id>.<host>
     jobs/<job_id>/   jobs/<job_id>/attempt-<n>/   server/  hosts/
 
 A spec's name carries its id and, until it is done, its priority:
@@ -165,7 +165,7 @@ class Paths:
 
     __slots__ = (
         "batches", "done", "held", "home", "hosts", "incoming", "jobs", "notices", "queue", "rejected", "running",
-        "server", "spool", "tmp",
+        "server", "spool", "tmp", "unique",
     )  # fmt: skip
 
     def __init__(self, home: str) -> None:
@@ -174,6 +174,7 @@ class Paths:
         self.incoming = f"{home}/spool/incoming"
         self.batches = f"{home}/spool/batches"
         self.held = f"{home}/spool/held"
+        self.unique = f"{home}/spool/unique"
         self.queue = f"{home}/spool/queue"
         self.running = f"{home}/spool/running"
         self.done = f"{home}/spool/done"
@@ -189,6 +190,7 @@ class Paths:
         return (
             self.home, self.spool, self.incoming, self.queue, self.running, f"{self.running}/{CANCEL}",
             self.done, self.rejected, self.tmp, self.jobs, self.server, self.hosts, self.held, self.batches,
+            self.unique,
         )  # fmt: skip
 
     def queued(self, job_id: str, priority: int) -> str:

@@ -79,7 +79,15 @@ class Spool:
         """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
 
         `priority` moves from the document into the name; with `hold` it enters held/.
+
+        Raises:
+            Busy: it has a `unique` key, and another job with that waits or runs.
+            StorageFailed: nothing was submitted.
         """
+        if spec.get("unique"):
+            from forgather_spool.spool import unique
+
+            return unique.submit(self, spec)
         priority = spec.get("priority", 0)
         assert isinstance(priority, int)
         while True:
@@ -116,13 +124,14 @@ class Spool:
 
         Raises FileNotFoundError once it has moved on, BadDocument, UnreadableFile.
         """
-        return self._spec(self.paths.queued(entry[1], -entry[0]))
+        return self.spec_at(self.paths.queued(entry[1], -entry[0]))
 
     def taken_spec(self, host: str, entry: Entry) -> Document:
         """The same for a job in running/<host>/."""
-        return self._spec(self.paths.taken(host, entry[1], -entry[0]))
+        return self.spec_at(self.paths.taken(host, entry[1], -entry[0]))
 
-    def _spec(self, path: str) -> Document:
+    def spec_at(self, path: str) -> Document:
+        """The checked spec at `path`. Raises as `queued_spec`."""
         try:
             return schema.check(files.read_document(path), schema.SPEC)
         except BadDocument as error:

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from forgather_spool.again import may_follow
 from forgather_spool.dispatcher.settle import Settler
-from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.spool import admit, attempts, files, order
+from forgather_spool.errors import AlreadyClaimed, Busy
+from forgather_spool.spool import admit, attempts, files, order, unique
 from forgather_spool.spool.paths import CANCEL, parse_entry
 from forgather_spool.spool.place import held_places, waiting_places
 from forgather_spool.spool.queue import Spool, utc_now
@@ -64,7 +64,21 @@ class Jobs(RuleBasedStateMachine):
             spec = {"argv": ["true"], "retries": retries, "retry_delay_s": 0, "requeue": requeue}
             self.acknowledged.add(self.spool.submit(spec))
 
-    @rule(death=deaths, text=st.sampled_from(['{"argv": ["true"]}', "garbage"]))
+    @rule(death=deaths, key=st.sampled_from(["k", "other"]), hold=st.booleans())
+    def submit_with_a_key(self, death, key, hold):
+        with dies_after(death):
+            try:
+                self.acknowledged.add(self.spool.submit({"argv": ["true"], "unique": key, "hold": hold}))
+            except Busy:
+                pass
+
+    @rule(death=deaths)
+    def a_dispatcher_takes_on_keys(self, death):
+        with dies_after(death):
+            unique.go_on(self.spool)
+            unique.forget_ended(self.spool)
+
+    @rule(death=deaths, text=st.sampled_from(['{"argv": ["true"]}', '{"argv": ["true"], "unique": "k"}', "garbage"]))
     def drop_and_admit(self, death, text):
         path = f"{self.spool.paths.incoming}/dropped.json"
         with open(path, "w") as file:
@@ -194,6 +208,14 @@ class Jobs(RuleBasedStateMachine):
     def what_was_stopped_does_not_begin_again(self):
         for job_id, attempt in self.stopped.items():
             assert not self.spool.has_started(job_id, attempt + 1)
+
+    @invariant()
+    def of_each_key_at_most_one_waits_or_runs(self):
+        paths = self.spool.paths
+        folders = [paths.queue, paths.held, paths.running_on(HOST)]
+        specs = [self.spool.spec_at(f"{folder}/{name}") for folder in folders for name in files.names(folder)]
+        keys = [spec["unique"] for spec in specs if spec["unique"]]
+        assert len(keys) == len(set(keys)), keys
 
     @invariant()
     def every_file_in_place_is_whole(self):

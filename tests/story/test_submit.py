@@ -92,6 +92,17 @@ def test_when_after_what_how_often_and_who_is_told_stand_in_the_spec(forgather, 
     assert told["begin_at"].endswith("Z")
 
 
+def test_a_twin_is_refused_with_the_code_for_busy_and_the_first_named(forgather, home):
+    first = forgather("submit", "--quiet", "--unique", "nightly", "true").stdout.strip()
+
+    answer = forgather("submit", "--unique", "nightly", "false")
+
+    assert (answer.returncode, answer.stdout) == (75, "")
+    assert first in answer.stderr.splitlines()[0]
+    assert len(queued(home)) == 1
+    assert forgather("submit", "--unique", "weekly", "true").returncode == 0
+
+
 def test_sharing_and_giving_way_need_cards(forgather):
     assert (
         forgather("submit", "--dry-run", "--gpus", "1", "--preemptible", "--jobs-per-gpu", "2", "true").returncode == 0
@@ -185,6 +196,8 @@ REFUSED = [
     (["--begin", "2020-01-01", "true"], "--begin: '2020-01-01' is past"),
     (["--after", "nope", "true"], "--after nope: no job"),
     (["--after-unmet", "end", "true"], "--after-unmet without --after"),
+    (["--unique", "", "true"], "--unique: an empty key is none"),
+    (["--unique", "k", "--array", "0-3", "true"], "--unique with --array"),
     (["--retries", "-1", "true"], "--retries: -1 is less than 0"),
     (["--retry-on", "oom", "true"], "--retry-on without --retries"),
     (["--retries", "1", "--retry-on", "0", "true"], "--retry-on: '0' is no exit code"),

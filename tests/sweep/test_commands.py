@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.errors import Busy
 from forgather_spool.job import Cancelled
 from forgather_spool.spool import order, settings
+from forgather_spool.spool.place import locate
+from forgather_spool.spool.remove import remove
+from forgather_spool.spool.stop import stop
 from tests.story.world import World
 from tests.sweep import ledger, scenes, strace, walk
 
@@ -45,6 +49,34 @@ def test_a_submit_is_whole_or_never_was_and_what_it_acknowledged_runs_once(where
     done = walk.Walk(tmp_path)
 
     done.go(done.points(where), effects, where, submitted_or_not)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
+
+
+def with_a_key(world: World) -> list[str]:
+    """The key is that of a job that is gone, so it is taken from it."""
+    earlier = world.spool.submit({"argv": ["true"], "unique": "k"})
+    stop(world.spool, earlier, "anna")
+    remove(world.spool, locate(world.spool, earlier))
+    words = ["submit", "--unique", "k", "--cwd", str(world.folder)]
+    return [*walk.FORGATHER, *words, "--", "sh", "-c", ledger.LINE]
+
+
+def submitted_or_not_and_the_key_is_free(world: World, done: strace.Disturbed) -> list[str]:
+    found = submitted_or_not(world, done)
+    try:
+        world.spool.submit({"argv": ["true"], "unique": "k"})
+    except Busy as error:
+        found.append(f"all jobs have ended, and {error}")
+    return found
+
+
+@EFFECTS
+def test_a_submit_with_a_key_is_whole_or_never_was_and_never_blocks_the_key(effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path)
+
+    done.go(done.points(with_a_key), effects, with_a_key, submitted_or_not_and_the_key_is_free)
 
     assert not done.wrong, done.report
     assert done.hits > 5
