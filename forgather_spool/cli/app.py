@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
     "dataset-server": ("dataset_server:dataset_server", "Serve data sets to training on other hosts."),
     "tls": ("tls:tls", "Certificates for our servers: make, renew, exchange."),
+    "top": ("top:top", "The queue, the cards and a log on one screen, with keys."),
     "metrics": ("metrics:metrics", "The queue in numbers, for Prometheus."),
     "export": ("history:export_", "Write ended jobs to an archive."),
     "import": ("history:import_", "Take ended jobs out of an archive."),

@@ -35,6 +35,7 @@ BELOW = {
 THIRD_PARTY = {
     "click": {"cli"},
     "rich": {"cli"},
+    "textual": {"cli"},
     "jeepney": {"host"},
     "pynvml": {"host"},
     "filelock": {"spool"},
