@@ -236,10 +236,17 @@ class Dispatcher:
         if claim is None:
             if job_id in self.running:
                 self.running.forget(job_id)
+            self._take_back(entry)
         else:
             self.running.watch(entry, claim)
             if not proc.is_alive(claim.runner_pid, claim.runner_start_ticks):
                 self.running.unwatch_pid(job_id)
+
+    def _take_back(self, entry: Entry) -> None:
+        """It is waiting again, if that is how it was settled: known at once, whether or not inotify tells."""
+        path = self.spool.paths.queued(entry[1], -entry[0])
+        if files.exists(path):
+            self.waitlist.add(os.path.basename(path))
 
     def _take_events(self) -> None:
         for event in self.launcher.events():

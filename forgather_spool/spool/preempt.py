@@ -6,7 +6,8 @@
 
 All name the same `by`. An attempt gave way when it ended because it was asked
 to: its runner says so, or its trainer answered that it saved. One that ended by
-itself in that moment is done, and is not repeated.
+itself in that moment is done, and is not repeated; so is a training whose last
+step that was.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def gave_way(paths: Paths, job_id: str, attempt: int, outcome: Mapping[str, Any]
         gave = outcome.get("by") == wanted["by"]
     else:
         mailbox = Mailbox(paths, job_id, attempt)
-        gave = any(_answer(mailbox, command_id) == "done" for command_id in sent(mailbox, wanted["by"]))
+        gave = any(_saved_on_its_way(mailbox, command_id) for command_id in sent(mailbox, wanted["by"]))
     return str(wanted["for_job"]) if gave else None
 
 
@@ -103,7 +104,8 @@ def sent(mailbox: Mailbox, by: str) -> list[str]:
 
 def was_declined(mailbox: Mailbox, by: str) -> bool:
     """Whether its trainer has answered, and not that it saved."""
-    return any(_answer(mailbox, command_id) not in (None, "done") for command_id in sent(mailbox, by))
+    answers = [_answer(mailbox, command_id) for command_id in sent(mailbox, by)]
+    return any(answer is not None and answer["outcome"] != "done" for answer in answers)
 
 
 def _by(mailbox: Mailbox, command_id: str) -> object:
@@ -113,10 +115,18 @@ def _by(mailbox: Mailbox, command_id: str) -> object:
         return None
 
 
-def _answer(mailbox: Mailbox, command_id: str) -> object:
-    """The outcome it was answered with; None: not yet. One that cannot be read is no success."""
+def _saved_on_its_way(mailbox: Mailbox, command_id: str) -> bool:
+    """Whether its trainer saved because it was asked, before its last step: after that it has done its work."""
+    answer, status = _answer(mailbox, command_id), mailbox.status()
+    if answer is None or answer["outcome"] != "done":
+        return False
+    last_step, step = None if status is None else status["max_steps"], answer["step"]
+    return not (isinstance(step, int) and isinstance(last_step, int) and 0 < last_step <= step)
+
+
+def _answer(mailbox: Mailbox, command_id: str) -> dict[str, Any] | None:
+    """None: not yet. One that cannot be read is no success."""
     try:
-        answer = mailbox.acknowledgement(command_id)
+        return mailbox.acknowledgement(command_id)
     except (BadDocument, UnreadableFile):
-        return "failed"
-    return None if answer is None else answer["outcome"]
+        return {"outcome": "failed", "step": None}

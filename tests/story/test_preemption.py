@@ -190,6 +190,19 @@ def test_a_trainer_is_asked_once_however_often_its_dispatcher_is_replaced(spool:
     assert preempt.gave_way(spool.paths, entry[1], 1, {"kind": "exited", "exit_code": 0}) is not None
 
 
+def test_a_training_that_was_asked_at_its_last_step_has_done_its_work(spool: Spool) -> None:
+    """It saved and ended, as it would have without being asked."""
+    entry, by = wanted(spool)
+    mailbox = a_trainer_of(spool, entry)
+    status = {"version": 1, "job_id": entry[1], "status": "ended", "global_step": 12, "max_steps": 12, "epoch": None}
+    builders.spool_file(spool.paths.status(entry[1], 1), status | {"metrics": {}, "updated_at": "2026-01-01T00:00:00Z"})
+    command_id = mailbox.post("save_and_stop", by=by)
+
+    mailbox.acknowledge(command_id, "done", by="trainer", step=12)
+
+    assert preempt.gave_way(spool.paths, entry[1], 1, {"kind": "exited", "exit_code": 0}) is None
+
+
 @pytest.mark.parametrize("answer", ["refused", "failed"])
 def test_a_trainer_that_cannot_save_is_stopped_as_any_other_job(spool: Spool, answer: str) -> None:
     entry, by = wanted(spool)

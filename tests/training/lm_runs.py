@@ -47,13 +47,14 @@ def with_change(document: dict[str, Any], path: str, value: Any) -> dict[str, An
 class Run:
     """The trainer as a process in `folder`. It says what the test asks, and can be asked by its mailbox."""
 
-    def __init__(self, folder: Path, document: dict[str, Any], *words: str, ranks: int = 1) -> None:
+    def __init__(self, folder: Path, document: dict[str, Any], *words: str, ranks: int = 1, attempt: int = 1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(document))
         self.out = Path(document["output_dir"])
-        self.mailbox = Mailbox(Paths(str(folder / "home")), "lm")
+        self.mailbox = Mailbox(Paths(str(folder / "home")), "lm", attempt)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FORGATHER_")}
         ours = {"FORGATHER_HOME": str(folder / "home"), "FORGATHER_JOB_ID": "lm", "PYTHONPATH": str(ROOT)}
+        ours["FORGATHER_ATTEMPT"] = str(attempt)
         module = ["-m", "forgather_spool.training.lm", str(folder / "config.json"), *words]
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
         self._output = folder / "output.txt"

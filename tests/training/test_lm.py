@@ -27,8 +27,8 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts a run in a folder of its own: ``start(config(...), "--resume")``. All are ended with the test."""
     started: list[Run] = []
 
-    def begin(document: dict[str, Any], *words: str, ranks: int = 1) -> Run:
-        started.append(Run(tmp_path / f"run{len(started)}", document, *words, ranks=ranks))
+    def begin(document: dict[str, Any], *words: str, ranks: int = 1, attempt: int = 1) -> Run:
+        started.append(Run(tmp_path / f"run{len(started)}", document, *words, ranks=ranks, attempt=attempt))
         return started[-1]
 
     yield begin

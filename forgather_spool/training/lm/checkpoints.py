@@ -21,6 +21,7 @@ FIELDS: dict[str, Field] = {
     "version": Field("integer", 1, minimum=1, maximum=1),
     "step": Field("integer", minimum=0),
     "saved_at": Field("string"),
+    "job_id": Field("string", None, help="the job that saved it; null: none of the queue's"),
     "trains": Field("object", {}, help="the config's parts that a resumed run must have as they were"),
 }
 
@@ -40,16 +41,21 @@ def complete(folder: str, step: int, trains: Document) -> None:
             os.close(fd)
     files.sync_directory(os.path.dirname(os.path.abspath(folder)))
     saved_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    files.replace(f"{folder}/{MARKER}", {"version": 1, "step": step, "saved_at": saved_at, "trains": trains}, folder)
+    job_id = os.environ.get("FORGATHER_JOB_ID")
+    marker: Document = {"version": 1, "step": step, "saved_at": saved_at, "job_id": job_id, "trains": trains}
+    files.replace(f"{folder}/{MARKER}", marker, folder)
 
 
-def newest(output_dir: str) -> str | None:
-    """The checkpoint completed last: after a new start into an old folder, that need not be the highest step."""
+def newest(output_dir: str, *, of_job: str | None = None) -> str | None:
+    """The checkpoint completed last: after a new start into an old folder, that need not be the highest step.
+
+    With `of_job` only that job's count.
+    """
     whole = []
     for name in files.names(output_dir):
         folder = f"{output_dir}/{name}"
         marker = _marker(folder) if name.startswith(PREFIX) else None
-        if marker is not None:
+        if marker is not None and of_job in (None, marker["job_id"]):
             whole.append((marker["saved_at"], marker["step"], folder))
     return max(whole)[2] if whole else None
 
@@ -66,6 +72,12 @@ def to_resume(wanted: str, output_dir: str) -> str:
     if folder is None:
         raise UsageError(f"--resume: there is no complete checkpoint in {output_dir}", hint="start without --resume")
     return folder
+
+
+def of_an_earlier_attempt(output_dir: str) -> str | None:
+    """What this very job saved last, when the queue runs it again. None: nothing, or it is its first attempt."""
+    job_id, attempt = os.environ.get("FORGATHER_JOB_ID"), os.environ.get("FORGATHER_ATTEMPT", "1")
+    return newest(output_dir, of_job=job_id) if job_id is not None and attempt != "1" else None
 
 
 def differences(folder: str, trains: dict[str, Any]) -> list[str]:

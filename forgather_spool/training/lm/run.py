@@ -29,11 +29,13 @@ from forgather_spool.training.lm.tokenizer import make_tokenizer
 def train(section: Section, config: Document, resume: str | None) -> int:
     """Train, and leave model and tokenizer in the output directory. Returns the exit code.
 
-    `resume`: None starts afresh, "" goes on from the newest checkpoint, else from that one.
+    `resume`: None starts afresh, "" goes on from the newest checkpoint, else
+    from that one. A job that the queue runs again goes on from its own newest.
     """
     _quiet()
     check_arguments(section)
     check_model(section)
+    resume = checkpoints.of_an_earlier_attempt(section.output_dir) or resume
     resumed_from = None if resume is None else _to_resume(section, resume)
     trainer, ours = _make_trainer(section, config, resumed_from)
     try:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
 from forgather_spool.document import Document
@@ -44,13 +45,35 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         self.args.save_total_limit = None
 
     def go_on_from(self, folder: str | None) -> None:
-        """Train, from the checkpoint in `folder` where one is given; the next mean loss spans the break."""
+        """Train, from the checkpoint in `folder` where one is given; the next mean loss spans the break.
+
+        A run whose last step that was is not trained any further: the library would take one step too many.
+        """
+        if folder is not None and self._was_the_last(folder):
+            self._load_from_checkpoint(folder)
+            return
         if folder is not None:
             try:
                 self._carried = files.read_document(self._since_log(folder))
             except (FileNotFoundError, ForgatherError):
                 pass  # another number of ranks saved it: the first mean covers fewer steps
         self.train(resume_from_checkpoint=folder)
+
+    def _was_the_last(self, folder: str) -> bool:
+        try:
+            saved = TrainerState.load_from_json(os.path.join(folder, TRAINER_STATE_NAME))
+        except (OSError, ValueError, TypeError):
+            return False  # the library says what is wrong with it
+        if self.args.max_steps > 0:
+            last_step = self.args.max_steps
+        elif self.args.num_train_epochs <= saved.num_train_epochs:
+            last_step = saved.max_steps
+        else:
+            return False
+        if saved.global_step < last_step:
+            return False
+        self.state.global_step = saved.global_step
+        return True
 
     def _maybe_log_save_evaluate(self, tr_loss: Any, *rest: Any, **options: Any) -> None:
         """After each step. Only the library has the losses since the last log; a checkpoint needs them too."""
