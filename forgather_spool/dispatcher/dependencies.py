@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from forgather_spool import schema
 from forgather_spool.errors import AlreadyClaimed, BadDocument, UnreadableFile
-from forgather_spool.job import Exited, Outcome, Result, describe
+from forgather_spool.job import Exited, Refused, Result, describe, format_at
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
 from forgather_spool.spool.place import Ended, Rejected, locate
@@ -88,6 +88,10 @@ class Dependencies:
         return [job_id for _, job_id in entries]
 
     def _look(self, job_id: str) -> Fate | None:
+        """Mostly it has ended in the usual way: then its result names the folder, and nothing is listed."""
+        result = self._result(job_id)
+        if result is not None and files.exists(self._spool.paths.ended(format_at(result.ended_at)[:10], job_id)):
+            return _fate_of(result)
         place = locate(self._spool, job_id)
         match place:
             case None:
@@ -95,17 +99,23 @@ class Dependencies:
             case Rejected():
                 return Fate(False, "was rejected")
             case Ended():
-                return self._ended(job_id)
+                result = self._result(job_id)
+                return Fate(False, "ended, and its result cannot be read") if result is None else _fate_of(result)
             case _:
                 return None
 
-    def _ended(self, job_id: str) -> Fate:
+    def _result(self, job_id: str) -> Result | None:
         path = self._spool.paths.result(job_id, self._spool.attempt(job_id))
         try:
-            outcome: Outcome = Result.from_document(files.read_document(path)).outcome
+            return Result.from_document(files.read_document(path))
         except (FileNotFoundError, BadDocument, UnreadableFile):
-            return Fate(False, "ended, and its result cannot be read")
-        return Fate(outcome == Exited(0), f"ended: {describe(outcome)}")
+            return None
+
+
+def _fate_of(result: Result) -> Fate:
+    if isinstance(result.outcome, Refused):  # without its reason: along a chain each would hold all those before it
+        return Fate(False, "was refused")
+    return Fate(result.outcome == Exited(0), f"ended: {describe(result.outcome)}")
 
 
 def refuse(spool: Spool, entry: Entry, host_name: str, reason: str) -> bool:

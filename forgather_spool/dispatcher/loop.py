@@ -278,8 +278,6 @@ class Dispatcher:
             self._launch((-start.priority, start.job_id), start)
         for job in decision.never_met[:NEVER_MET_PER_PASS]:
             self._despite_trouble(partial(self._end_never_met, job))
-        if decision.never_met:
-            self._look_again_at = 0.0  # others may have come after these
         self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
 
     def _claims(self) -> dict[str, Claim]:
@@ -349,6 +347,8 @@ class Dispatcher:
         """How long nothing may happen that we are not told of."""
         if self.waitlist.has_unread:
             return 0.0
+        if self.decision is not None and self.decision.never_met and not self._trouble:
+            return 0.0  # others may have come after those that were ended
         patience_s = min(self._look_again_at - time.monotonic(), self.telling.patience_s)
         if self.running.lingering or self.running.ended() or admit.pending(self.spool):
             patience_s = min(patience_s, SETTLE_POLL_S)
