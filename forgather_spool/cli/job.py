@@ -7,7 +7,6 @@ when its time ran out, 1 when it was cancelled, lost or refused.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,13 +15,13 @@ from typing import TypeVar
 import click
 
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
-from forgather_spool.job import State, TimedOut, describe, exit_status_of
 from forgather_spool.spool.families import find_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, find, look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
 
+from .following import INTERRUPTED, ending, exit_status, leave_quietly, stream
 from .job_control import add_to as add_control_verbs
 from .job_document import as_json, job_document
 from .job_words import job_words
@@ -31,9 +30,6 @@ from .reasons import reason_of
 from .show import shown
 from .submit_command import collect, submit_options
 from .submit_options import OPTIONS_OF_A_RERUN
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
-READER_GONE = 141  # 128 + SIGPIPE
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -108,29 +104,12 @@ def tail(job: str, lines: int, from_start: bool, no_follow: bool, attempt: int |
     then shown from its start; one that is run again is followed into its next
     attempt. With --attempt that attempt's output is printed, as with --no-follow.
     """
-    from .tail import Tail
-
     spool = _spool()
     job_id = find(spool, job)
-    out = sys.stdout.buffer
-    no_follow = no_follow or attempt is not None
-    tailing = Tail(spool, job_id, _existing_attempt(spool, job_id, attempt), out, raw=out.isatty())
     _nudge_if_going(spool, job_id)
-    try:
-        ended = tailing.run(
-            lines=None if from_start else lines,
-            follow=not no_follow,
-            on_waiting=lambda waiting: _say_why(spool, waiting),
-            on_again=lambda number: click.echo(f"{job_id}: attempt {number}", err=True),
-        )
-    except KeyboardInterrupt:
-        click.echo(f"\n{job_id} goes on; again: forgather job tail {job_id}", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        _leave_quietly()
-    if not no_follow:
-        click.echo(_ending(ended), err=True)
-        sys.exit(_exit_status(ended))
+    given = _existing_attempt(spool, job_id, attempt)
+    follow = not (no_follow or attempt is not None)
+    sys.exit(stream(spool, job_id, lines=None if from_start else lines, follow=follow, attempt=given))
 
 
 @job.command()
@@ -153,7 +132,7 @@ def dump(job: str, attempt: int | None) -> None:
             out.write(data)
         out.flush()
     except BrokenPipeError:
-        _leave_quietly()
+        leave_quietly()
 
 
 @job.command()
@@ -183,11 +162,11 @@ def wait(jobs: tuple[str, ...], which: str, timeout: str | None, json_: bool) ->
         click.echo(as_json(waited.document(spool)))
     if waited.timed_out and not json_:
         raise WaitedLongEnough(waited.problem, hint="it goes on; nothing was stopped")
-    sys.exit(WaitedLongEnough.exit_code if waited.timed_out else waited.status(_exit_status))
+    sys.exit(WaitedLongEnough.exit_code if waited.timed_out else waited.status(exit_status))
 
 
 def _say_ending(ended: Job) -> None:
-    click.echo(_ending(ended))
+    click.echo(ending(ended))
 
 
 @job.command()
@@ -220,7 +199,7 @@ def kill(jobs: tuple[str, ...], no_wait: bool) -> None:
         if ended is not None:
             for step in steps(ended):
                 click.echo(f"  {shown(step)}")
-            click.echo(_ending(ended))
+            click.echo(ending(ended))
 
 
 @job.command("force-kill")
@@ -235,7 +214,7 @@ def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
     require_yes(yes)
     spool = _spool()
     for job_id in find_all(spool, jobs):
-        click.echo(_ending(force_kill_one(spool, job_id, who())))
+        click.echo(ending(force_kill_one(spool, job_id, who())))
 
 
 @job.command()
@@ -286,35 +265,3 @@ def _duration_s(text: str) -> float:
 def _nudge_if_going(spool: Spool, *job_ids: str) -> None:
     if any(look(spool, job_id).state not in ENDED for job_id in job_ids):
         nudge(spool)
-
-
-def _say_why(spool: Spool, waiting: Job) -> None:
-    if waiting.state is State.HELD:
-        click.echo(f"on hold; to let it start: forgather sched release {waiting.job_id}", err=True)
-        return
-    reason = reason_of(spool, waiting)
-    click.echo(f"waiting: {shown(reason.text if reason else waiting.problem or 'its turn has not come')}", err=True)
-
-
-def _ending(ended: Job) -> str:
-    """E.g. "q_...: exited 0 after 12 s"."""
-    from .job_facts import took
-
-    if ended.result is None:
-        return f"{ended.job_id}: {shown(ended.problem or ended.state.value)}"
-    time_taken = None if isinstance(ended.result.outcome, TimedOut) else took(ended)
-    return f"{ended.job_id}: {shown(describe(ended.result.outcome))}" + (f" after {time_taken}" if time_taken else "")
-
-
-def _exit_status(ended: Job) -> int:
-    """Raises UnreadableFile when nothing readable says how it ended."""
-    if ended.result is None:
-        hint = f"forgather job show --raw {ended.job_id}"
-        raise UnreadableFile(f"job {ended.job_id}: {ended.problem or ended.state.value}", hint=hint)
-    return exit_status_of(ended.result.outcome)
-
-
-def _leave_quietly() -> None:
-    """Whoever read our output has gone; the interpreter must not complain when it flushes."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(READER_GONE)

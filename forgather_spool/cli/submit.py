@@ -12,7 +12,7 @@ import os
 import sys
 
 from forgather_spool import schema
-from forgather_spool.cli import environment, warn
+from forgather_spool.cli import complain, environment, warn
 from forgather_spool.cli.git_commit import git_commit
 from forgather_spool.cli.submit_options import OPTIONS, ORDER_FIELDS, Given, fields
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
@@ -38,6 +38,8 @@ def run(given: Given, words: list[str]) -> int:
         from forgather_spool.cli import submit_batch
 
         return submit_batch.run(given, words)
+    if "follow" in given and "array" in given:
+        raise UsageError("--follow with --array: one terminal follows one job", hint="forgather job wait --all JOB...")
     spool = Spool()
     spec, remarks = _spec(given, words, os.environ, spool)
     remarks += refuse_too_many_gpus(spec, spool.paths)
@@ -59,6 +61,10 @@ def run(given: Given, words: list[str]) -> int:
     finally:
         if not spec.get("hold"):
             wake_up(spool.paths, quiet=bool(given.get("quiet")))
+    if given.get("follow"):
+        from forgather_spool.cli import following
+
+        return following.stream(spool, job_id, lines=None, follow=True)
     return 0
 
 
@@ -87,6 +93,9 @@ def _say(given: Given, spec: Document, job_id: str) -> None:
         line = f"{job_id}\n"
     else:
         line = f"{entered(job_id, spec)}\n"
+    if given.get("follow"):  # stdout is the job's
+        complain(line.rstrip("\n"))
+        return
     answer(line, f"the job is queued as {job_id}, but its id")
 
 

@@ -117,6 +117,8 @@ def _jobs(gathered: batch.Batch) -> str:
 
 
 def _refuse_what_does_not_go_with_it(given: Given, words: list[str]) -> None:
+    if "follow" in given:
+        raise UsageError("--batch goes with no --follow", hint="forgather job wait --all JOB...")
     if words:
         raise UsageError("--batch goes with no command", hint="each line of the file has its own `argv`")
     for name in ("script", "array", "snapshot"):

@@ -122,6 +122,7 @@ OPTIONS = (
     Option("snapshot", "", "Run from the git commit and the changes as they are now, new files included."),
     Option("keep-worktree", "", "With --snapshot: keep where it ran until the job is removed."),
     Option("tty", "", "Give the job a terminal instead of a pipe.", field="tty"),
+    Option("follow", "", "Stay: print its output as it comes, exit with its status. Ctrl-C leaves it running."),
     Option("json", "", "Print the job as JSON, with its job_id."),
     Option("dry-run", "", "Print the spec as JSON and submit nothing."),
     Option("quiet", "", "Print the job id alone and no remarks."),

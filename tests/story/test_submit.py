@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
+from tests import builders
 
 FORGATHER = Path(__file__).resolve().parents[2] / "bin" / "forgather"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -111,6 +113,46 @@ def test_sharing_and_giving_way_need_cards(forgather):
     assert json.loads(forgather("submit", *words).stdout)["shared"] is True
 
 
+@pytest.fixture
+def attached(tmp_path: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A submit that stays with its job."""
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "FORGATHER_HOME": str(home), "FORGATHER_NO_WAKE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-u", FORGATHER, "submit", "--follow", "--", "true"],
+        env=environ | {"FORGATHER_HOST_KIND": "process"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_submit_that_follows_prints_the_jobs_output_and_has_its_status(attached, home):
+    assert attached.stderr is not None
+    job_id = attached.stderr.readline().split()[1]
+    spool = Spool(str(home))
+    [entry] = spool.waiting()
+
+    builders.running(spool, entry, output=b"one\ntwo\n")
+    builders.end(spool, entry, {"kind": "exited", "exit_code": 3})
+    output, told = attached.communicate(timeout=30)
+
+    assert output == "one\ntwo\n", "stdout is the job's alone"
+    assert told.splitlines()[-1].startswith(f"{job_id}: exited 3")
+    assert attached.returncode == 3
+
+
+def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(attached, home):
+    assert attached.stderr is not None
+    job_id = attached.stderr.readline().split()[1]
+    assert attached.stderr.readline().startswith("waiting: ")
+
+    attached.send_signal(signal.SIGINT)
+    _, told = attached.communicate(timeout=30)
+
+    assert (attached.returncode, told.strip()) == (130, f"{job_id} goes on; again: forgather job tail {job_id}")
+    assert [waiting for _, waiting in Spool(str(home)).waiting()] == [job_id]
+
+
 def test_options_end_at_the_first_word_that_is_none(forgather, home):
     assert forgather("submit", "--gpus", "1", "echo", "--gpus", "7").returncode == 0
 
@@ -198,6 +240,7 @@ REFUSED = [
     (["--after-unmet", "end", "true"], "--after-unmet without --after"),
     (["--unique", "", "true"], "--unique: an empty key is none"),
     (["--unique", "k", "--array", "0-3", "true"], "--unique with --array"),
+    (["--follow", "--array", "0-3", "true"], "--follow with --array"),
     (["--retries", "-1", "true"], "--retries: -1 is less than 0"),
     (["--retry-on", "oom", "true"], "--retry-on without --retries"),
     (["--retries", "1", "--retry-on", "0", "true"], "--retry-on: '0' is no exit code"),
