@@ -219,7 +219,6 @@ class Api:
             self._streams += 1
             try:
                 with self._stats.during("streams"):
-                    await response.prepare(request)
                     await stream.send(request, response, self._stats, self._pool, self._settings.idle_timeout)
             finally:
                 self._streams -= 1

@@ -13,6 +13,7 @@ each HTTP library raises. Nothing is ever ended that is not complete.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from forgather_spool.dataset.errors import ContentChanged
-from forgather_spool.dataset.frames import MEDIA_TYPE, FrameWriter
+from forgather_spool.dataset.frames import MEDIA_TYPE, FrameWriter, Piece
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset_server import ndjson
+from forgather_spool.dataset_server.body import Body
 from forgather_spool.dataset_server.handles import Handle
 from forgather_spool.dataset_server.query import Asked
 from forgather_spool.dataset_server.stats import Stats
@@ -39,7 +41,7 @@ SLOW_S = 0.010  # a batch that took longer than this came from a disk: the next 
 LINES_MEDIA_TYPE = "application/x-ndjson"
 LINES_BATCH_BYTES = 160 << 10  # as text they are larger, and take ten times as long to make
 
-Made = tuple[int, bytes]  # rows so far, what to send
+Made = tuple[int, list[Piece]]  # rows so far, what to send
 
 
 class Stream:
@@ -69,18 +71,18 @@ class Stream:
     async def send(
         self, request: web.BaseRequest, response: web.StreamResponse, stats: Stats, pool: Executor, idle_s: float
     ) -> None:
-        """All of it, or as much as the client takes. `response` has been prepared.
+        """All of it, or as much as the client takes.
 
         The connection is of no use afterwards, unless the stream is complete.
         """
+        body = Body(await response.prepare(request))
         watch = _Watch(request, idle_s)
         sent = 0
         try:
             async for so_far, data in self._made(pool):
-                await response.write(data)
+                stats.add("bytes", await body.write(data))
                 watch.progress()
                 stats.add("rows", so_far - sent)
-                stats.add("bytes", len(data))
                 sent = so_far
             await response.write_eof()
             log.info("stream of %s: complete, %d rows", self._handle.name, sent)
@@ -90,18 +92,16 @@ class Stream:
             raise
         except Exception as error:
             stats.add("broken", 1)
-            await self._break_off(request, response, sent, error)
+            await self._break_off(request, body, sent, error)
         finally:
             watch.stop()
 
-    async def _break_off(
-        self, request: web.BaseRequest, response: web.StreamResponse, sent: int, error: Exception
-    ) -> None:
+    async def _break_off(self, request: web.BaseRequest, body: Body, sent: int, error: Exception) -> None:
         code, message = reason_of(error)
         log.error("stream of %s: broken off after %d rows: %s", self._handle.name, sent, error)
         data = self._encoder.error(sent, code, message)
-        if data:
-            await response.write(data)
+        with contextlib.suppress(ConnectionError):
+            await body.write(data)
         if request.transport is not None:
             request.transport.close()  # sends what is buffered, and no last chunk
 
@@ -159,11 +159,11 @@ class _Arrow:
         given = 0
         for at, batch in self._batches:
             given = at + batch.num_rows
-            yield given, b"".join(self._writer.batch(at, batch))
-        yield given, b"".join(self._writer.end(given))
+            yield given, self._writer.batch(at, batch)
+        yield given, self._writer.end(given)
 
-    def error(self, at: int, code: str, message: str) -> bytes:
-        return b"".join(self._writer.error(at, code, message))
+    def error(self, at: int, code: str, message: str) -> list[Piece]:
+        return self._writer.error(at, code, message)
 
 
 class _Lines:
@@ -176,12 +176,12 @@ class _Lines:
         given = 0
         for at, batch in self._batches:
             given = at + batch.num_rows
-            yield given, ndjson.lines(batch)
+            yield given, [ndjson.lines(batch)]
         if self._last:
-            yield given, self._last
+            yield given, [self._last]
 
-    def error(self, at: int, code: str, message: str) -> bytes:
-        return b""
+    def error(self, at: int, code: str, message: str) -> list[Piece]:
+        return []
 
 
 def _batches(rows: Rows, asked: Asked, batch_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:

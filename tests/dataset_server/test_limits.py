@@ -1,0 +1,131 @@
+"""Limits: whoever floods, dawdles or leaves takes nothing from the others."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from forgather_spool.dataset_server import serve
+from forgather_spool.dataset_server.stats import anonymous_bytes
+from tests.dataset_server.conftest import write
+from tests.dataset_server.serving import Served
+from tests.waiting import wait_until
+
+HALF_OPEN = 2000
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """20 MB: more than sockets buffer."""
+    import pyarrow as pa
+
+    folder = tmp_path / "large"
+    folder.mkdir()
+    write(folder / "x.arrow", pa.table({"text": ["x" * 10_000] * 2000}))
+    return folder
+
+
+def test_two_thousand_half_open_connections_keep_no_client_out(tmp_path: Path, stories: Path) -> None:
+    """They say nothing, or half a request; the oldest of them go first."""
+    serve._allow_many_files()
+    with Served(tmp_path / "home", local={"stories": str(stories)}, max_connections=200) as server:
+        silent = []
+        for number in range(HALF_OPEN):
+            silent.append(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            if number % 2:
+                silent[-1].sendall(b"GET /v1/health HTTP/1.1\r\nHost: loc")
+
+        handle = server.load("local/stories")
+        assert server.arrow(handle).num_rows == 1000
+        assert server.get("/v1/stats").json["connections"] <= 201
+        for connection in silent:
+            connection.close()
+
+
+def test_a_connection_that_asks_nothing_is_closed(
+    tmp_path: Path, stories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "REQUEST_S", 0.2)
+    with Served(tmp_path / "home") as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as one:
+        one.sendall(b"GET /v1/hea")
+
+        assert one.recv(100) == b""
+
+
+def test_a_client_that_takes_nothing_is_dropped_and_costs_little_memory(tmp_path: Path, large: Path) -> None:
+    with Served(tmp_path / "home", local={"large": str(large)}, idle_timeout=1) as server:
+        handle = server.load("local/large")
+        wait_until(lambda: server.get("/v1/stats").json["streams"] == 0)
+        before = anonymous_bytes()
+        dawdling = []
+        for _ in range(5):
+            connection = server.connect()
+            connection.request("GET", f"/v1/datasets/{handle}/iter", headers=server.auth)
+            connection.getresponse().read(10)
+            dawdling.append(connection)
+        assert server.get("/v1/stats").json["streams"] == 5
+        assert anonymous_bytes() - before < 5 * 8_000_000
+
+        wait_until(lambda: server.get("/v1/stats").json["streams"] == 0)
+
+        for connection in dawdling:
+            connection.close()
+
+
+def test_more_streams_than_allowed_are_told_to_come_again(tmp_path: Path, large: Path) -> None:
+    with Served(tmp_path / "home", local={"large": str(large)}, max_streams=1) as server:
+        handle = server.load("local/large")
+        connection = server.connect()
+        connection.request("GET", f"/v1/datasets/{handle}/iter", headers=server.auth)
+        connection.getresponse().read(10)
+
+        answer = server.get(f"/v1/datasets/{handle}/iter?limit=1")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        connection.close()
+
+        wait_until(lambda: server.get(f"/v1/datasets/{handle}/iter?limit=1").status == 200)
+
+
+def test_a_client_that_leaves_ends_its_stream(tmp_path: Path, large: Path) -> None:
+    with Served(tmp_path / "home", local={"large": str(large)}) as server:
+        handle = server.load("local/large")
+        for query in ("", "?codec=zstd"):
+            connection = server.connect()
+            connection.request("GET", f"/v1/datasets/{handle}/iter{query}", headers=server.auth)
+            connection.getresponse().read(10)
+            connection.close()
+
+            wait_until(lambda: server.get("/v1/stats").json["streams"] == 0)
+        assert all(one["readers"] == 0 for one in server.get("/v1/datasets").json["handles"])
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forgather_spool.dataset_server import api
+
+    monkeypatch.setattr(api, "BODY_S", 0.2)
+    connection = served.connect()
+    connection.putrequest("POST", "/v1/load")
+    for key, value in {**served.auth, "Content-Length": "100"}.items():
+        connection.putheader(key, value)
+    connection.endheaders(b"{")
+
+    assert connection.getresponse().status == 408
+    connection.close()
+
+
+def test_memory_is_told_as_what_is_ours_alone(served: Served) -> None:
+    """Mapped data are page cache: counted as ours they look like a leak."""
+    assert served.get("/v1/health").json["anonymous_bytes"] == pytest.approx(anonymous_bytes(), rel=0.2)
+    assert served.get("/v1/stats").json["mapped_bytes"] == 0
+    served.load("local/stories")
+    assert served.get("/v1/stats").json["mapped_bytes"] > 0
+
+
+def test_many_small_streams_count_their_rows(served: Served) -> None:
+    handle = served.load("local/stories")
+    for _ in range(5):
+        served.arrow(handle, "?limit=10")
+
+    assert served.get("/v1/stats").json["rows"] == 50
