@@ -28,13 +28,15 @@ def local_rows(
     force_reindex: bool = False,
     num_proc: int | None = None,
     index_dir: str | os.PathLike[str] | None = None,
+    on_hub: bool = False,
     downloads: bool = True,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Rows:
     """The rows that `path` names here: files, a folder, or a data set of the hub (see storage/sources.py).
 
-    `split` is a name without bounds. Without `downloads`, a data set of the
+    `split` is a name without bounds. With `on_hub`, `path` is a name on the hub
+    whatever lies here under it. Without `downloads`, a data set of the
     hub must lie in its cache. `options` go to `datasets.load_dataset`.
 
     Raises:
@@ -45,7 +47,7 @@ def local_rows(
     path = os.fspath(path)
     if (options or {}).get("streaming"):
         raise UsageError("streaming has no meaning here", hint="leave it out: rows are read as they are asked for")
-    source = source_of(path, split, data_files)
+    source = None if on_hub else source_of(path, split, data_files)
     if source is None and data_files is None and not options and not force_reindex:
         source = hub.cached(path, name, split, revision)
     if source is None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import glob
 import os
 
-from forgather_spool.dataset.errors import BadDataset
+from forgather_spool.dataset.load import told_on_stderr
+from forgather_spool.dataset.local import local_rows
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset_server.policy import Wanted, patterns_in
-from forgather_spool.errors import Missing, UsageError
-
-FORMATS = {".arrow": "arrow", ".parquet": "parquet", ".jsonl": "json", ".json": "json", ".txt": "text"}
+from forgather_spool.errors import UsageError
 
 
-def load(wanted: Wanted) -> Rows:
+def load(wanted: Wanted, *, downloads: bool = False) -> Rows:
     """The rows of what is wanted.
 
     Raises:
@@ -21,32 +20,18 @@ def load(wanted: Wanted) -> Rows:
         UsageError: no such config, split or file in it.
         BadDataset: it cannot be read.
     """
-    from forgather_spool.dataset.storage.opening import open_files
-
     if wanted.confined:
         check_inside(wanted.location, patterns_in(wanted.data_files))
-    if wanted.source == "hf":
-        raise Missing(f"{wanted.location} is not in the cache of this host")
-    files, form = _files(wanted)
-    return open_files(files, form)
-
-
-def _files(wanted: Wanted) -> tuple[list[str], str]:
-    place = wanted.location
-    if not os.path.exists(place):
-        raise Missing("there is nothing at that path")
-    if os.path.isdir(place) and wanted.split and os.path.isdir(os.path.join(place, wanted.split)):
-        place = os.path.join(place, wanted.split)
-    found = [place]
-    if os.path.isdir(place):
-        patterns = patterns_in(wanted.data_files) or [f"*{ending}" for ending in FORMATS]
-        whole = [glob.glob(os.path.join(glob.escape(place), pattern), recursive=True) for pattern in patterns]
-        found = next((sorted(names) for names in whole if names), [])
-    forms = {FORMATS.get(os.path.splitext(name)[1]) for name in found}
-    form = forms.pop() if len(forms) == 1 else None
-    if form is None:
-        raise BadDataset("no data set there: expected .arrow, .parquet, .jsonl or .txt files of one kind")
-    return found, form
+    return local_rows(
+        wanted.location,
+        wanted.name,
+        wanted.split,
+        wanted.data_files,
+        wanted.revision,
+        on_hub=wanted.source == "hf",
+        downloads=downloads,
+        progress=told_on_stderr(),
+    )
 
 
 def check_inside(folder: str, patterns: list[str]) -> None:

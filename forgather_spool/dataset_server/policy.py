@@ -59,6 +59,9 @@ def allowed(body: Mapping[str, object], settings: Settings) -> Wanted:
     source, location = _place(path, settings)
     _check_words(body)
     _check_data_files(body.get("data_files"), settings, confined=source != "path")
+    if source == "hf" and "/" not in path and body.get("data_files") is not None and not settings.allow_paths:
+        # "json" or "text" with data_files is no data set of the hub: the library reads files of ours that way.
+        raise Denied(403, "data_files of this are files of the server (--allow-paths)")
     asked = {key: body[key] for key in FIELDS if body.get(key) is not None}
     return Wanted(
         asked=asked,

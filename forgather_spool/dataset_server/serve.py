@@ -119,9 +119,10 @@ def _sockets(settings: Settings) -> tuple[socket.socket, ...]:
     return tuple(sockets)
 
 
-def serve(listening: Listening, load: Load = loading.load) -> int:
+def serve(listening: Listening) -> int:
     """Serve until told to stop; the exit code."""
     settings = listening.settings
+    load = partial(loading.load, downloads=settings.allow_downloads)
     loading.offline(settings.allow_downloads)
     _allow_many_files()
     folder = tempfile.mkdtemp(prefix="forgather-dataset-")

@@ -70,6 +70,12 @@ def test_data_files_reach_nothing_outside(pattern: str) -> None:
         assert refused({"path": "allenai/c4", "data_files": value}, Settings()) == 403
 
 
+@pytest.mark.parametrize("path", ["json", "text", "parquet", "csv", "imagefolder"])
+def test_a_file_format_is_no_way_to_the_servers_files(path: str) -> None:
+    """``load_dataset("text", data_files="x")`` reads x in the working directory."""
+    assert refused({"path": path, "data_files": "x"}, Settings(allow_downloads=True)) == 403
+
+
 @pytest.mark.parametrize(
     "body",
     [
