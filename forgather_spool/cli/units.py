@@ -15,6 +15,8 @@ import click
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import unit_files, user_manager
+from forgather_spool.spool import files
+from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
 
 ANSWER_TIMEOUT_S = 30.0
@@ -38,7 +40,7 @@ def install(linger: bool) -> None:
     """Install, or bring up to date. Running jobs go on."""
     _require_default_home()
     _require_user_manager()
-    Spool().create()
+    _make_writable_folders(Spool().create().paths)
     contents = unit_files.rendered(sys.executable)
     stale = [name for name, content in contents.items() if unit_files.state_of(name, content) != "installed"]
     for name in stale:
@@ -87,6 +89,14 @@ def status() -> None:
     click.echo(f"lingering: {'on' if user_manager.lingers(os.environ) else 'off'}")
     if not user_manager.lingers(os.environ):
         click.echo(LINGERING, err=True)
+
+
+def _make_writable_folders(paths: Paths) -> None:
+    """The folders a dataset server's unit may write to: what is not there when it starts stays closed to it."""
+    files.make_directory(paths.dataset_server)
+    cache = os.path.expanduser("~/.cache")
+    os.makedirs(cache, mode=files.DIR_MODE, exist_ok=True)
+    files.make_directory(f"{cache}/forgather")
 
 
 def _require_default_home() -> None:

@@ -159,7 +159,7 @@ async def serve_on(
     )
     api = Api(
         settings, handles, stats,
-        token=listening.token.text, bound=listening.sockets[0].getsockname()[0], tls=listening.context is not None,
+        token=listening.token.text, bound=mine.getsockname()[0], tls=listening.context is not None,
     )  # fmt: skip
     door = Door(api.handle, settings.max_connections, stats)
     loop = asyncio.get_running_loop()
@@ -266,6 +266,8 @@ class _Processes:
                 if other is not mine:
                     other.close()
             code = asyncio.run(_serve(self._listening, mine, self._stats, self._folder, self._load))
+        except Exception:
+            log.exception("process %d failed", place)
         finally:
             os._exit(code)
 

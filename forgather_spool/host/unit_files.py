@@ -15,7 +15,8 @@ from forgather_spool.errors import StorageFailed, UsageError
 TEMPLATES = Path(__file__).resolve().parents[1] / "units"
 SERVICE = "forgather-dispatch.service"
 TRIGGERS = ("forgather-dispatch.path", "forgather-dispatch.timer")
-UNITS = (SERVICE, *TRIGGERS, "forgather.slice")
+DATASET = "forgather-dataset@.service"  # a template: one server for each port it is started with
+UNITS = (SERVICE, *TRIGGERS, "forgather.slice", DATASET)
 
 
 def folder() -> Path:

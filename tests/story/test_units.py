@@ -15,7 +15,13 @@ from forgather_spool.dispatcher.wake import transient_command
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import unit_files
 
-INSTALLED = ["forgather-dispatch.path", "forgather-dispatch.service", "forgather-dispatch.timer", "forgather.slice"]
+INSTALLED = [
+    "forgather-dataset@.service",
+    "forgather-dispatch.path",
+    "forgather-dispatch.service",
+    "forgather-dispatch.timer",
+    "forgather.slice",
+]
 
 
 @pytest.fixture
