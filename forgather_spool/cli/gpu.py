@@ -39,6 +39,7 @@ PRIORITY = _LeastPriority(-PRIORITY_LIMIT, PRIORITY_LIMIT)
 BY_UUID = click.option(
     "--by-uuid", is_flag=True, help="Keep it under the card's UUID, which stays when cards change places."
 )
+STATUS_JSON = click.option("--json", "json_", is_flag=True, help="What `gpu status --json` says then.")
 
 
 @click.group()
@@ -67,17 +68,19 @@ def status(json_: bool) -> None:
 @gpu.command()
 @click.argument("cards", metavar="CARD...", nargs=-1, required=True)
 @BY_UUID
-def disable(cards: tuple[str, ...], by_uuid: bool) -> None:
+@STATUS_JSON
+def disable(cards: tuple[str, ...], by_uuid: bool, json_: bool) -> None:
     """Take cards out of rotation. Jobs that run on them go on."""
-    _change(cards, by_uuid, disabled=True)
+    _change(cards, by_uuid, json_, disabled=True)
 
 
 @gpu.command()
 @click.argument("cards", metavar="CARD...", nargs=-1, required=True)
 @BY_UUID
-def enable(cards: tuple[str, ...], by_uuid: bool) -> None:
+@STATUS_JSON
+def enable(cards: tuple[str, ...], by_uuid: bool, json_: bool) -> None:
     """Put cards back into rotation."""
-    _change(cards, by_uuid, disabled=False)
+    _change(cards, by_uuid, json_, disabled=False)
 
 
 # Unknown options pass: else `priority 0 -5` would read -5 as an option.
@@ -85,22 +88,24 @@ def enable(cards: tuple[str, ...], by_uuid: bool) -> None:
 @click.argument("card")
 @click.argument("priority", metavar="N|any", type=PRIORITY)
 @BY_UUID
-def priority(card: str, priority: int | None, by_uuid: bool) -> None:
+@STATUS_JSON
+def priority(card: str, priority: int | None, by_uuid: bool, json_: bool) -> None:
     """Give CARD only to jobs whose priority is at least N; `any`, the default, to all."""
-    _change((card,), by_uuid, min_priority=priority)
+    _change((card,), by_uuid, json_, min_priority=priority)
 
 
 @gpu.command()
 @click.argument("what", type=click.Choice(["ignore", "respect"]))
 @click.option("--from", "least", metavar="SIZE", help="Only processes that use this much or more count; 300M at first.")
-def foreign(what: str, least: str | None) -> None:
+@STATUS_JSON
+def foreign(what: str, least: str | None, json_: bool) -> None:
     """Whether a card on which others compute counts as free (ignore) or as taken (respect, the default)."""
     ignore = what == "ignore"
     changes: dict[str, Any] = {} if least is None else {"foreign_memory_bytes": size_bytes(least)}
     spool = Spool().create()
     settings.change_gpu_policy(spool.paths, lambda policy: replace(policy, ignore_foreign_processes=ignore, **changes))
     meaning = "ignored: a card others compute on is free" if ignore else "respected: a card others compute on is taken"
-    click.echo(f"foreign processes are {meaning}")
+    click.echo(as_json(as_document(look_at_cards(spool))) if json_ else f"foreign processes are {meaning}")
     _tell_waiting(spool)
 
 
@@ -154,7 +159,7 @@ def _card_here(spool: Spool, text: str) -> Card:
     return found
 
 
-def _change(texts: tuple[str, ...], by_uuid: bool, **changes: object) -> None:
+def _change(texts: tuple[str, ...], by_uuid: bool, json_: bool, **changes: object) -> None:
     """Set the same on each card, in one edit, and say what holds now."""
     from forgather_spool.host.nvml import read_gpus
 
@@ -165,7 +170,10 @@ def _change(texts: tuple[str, ...], by_uuid: bool, **changes: object) -> None:
     for card in named:
         _warn_if_not_here(card, reading.problem)
         now = card.policy_now(policy)
-        click.echo(f"gpu {card.effective_key(policy)}: disabled={now.disabled} min_priority={least(now)}")
+        if not json_:
+            click.echo(f"gpu {card.effective_key(policy)}: disabled={now.disabled} min_priority={least(now)}")
+    if json_:
+        click.echo(as_json(as_document(look_at_cards(spool))))
     _tell_waiting(spool)
 
 

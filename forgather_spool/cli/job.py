@@ -187,25 +187,35 @@ def top(once: bool, every: str, json_: bool) -> None:
 @job.command()
 @several_jobs
 @click.option("--no-wait", is_flag=True, help="Ask, and do not wait until it has ended.")
-def kill(jobs: tuple[str, ...], no_wait: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="A list: each job as `job status --json` has it then.")
+def kill(jobs: tuple[str, ...], no_wait: bool, json_: bool) -> None:
     """Stop jobs: TERM to all their processes, their grace, then KILL. One that waits is cancelled."""
     from .identity import who
     from .job_facts import steps
     from .stopping import kill as kill_one
 
     spool = _spool()
-    for job_id in find_all(spool, jobs):
-        ended = kill_one(spool, job_id, who(), wait=not no_wait)
-        if ended is not None:
+    say = _silently if json_ else click.echo
+    job_ids = find_all(spool, jobs)
+    for job_id in job_ids:
+        ended = kill_one(spool, job_id, who(), wait=not no_wait, say=say)
+        if ended is not None and not json_:
             for step in steps(ended):
                 click.echo(f"  {shown(step)}")
             click.echo(ending(ended))
+    if json_:
+        click.echo(as_json([job_document(spool, look(spool, job_id)) for job_id in job_ids]))
+
+
+def _silently(_: str) -> None:
+    """For --json: what is said on the way is in the document."""
 
 
 @job.command("force-kill")
 @several_jobs
 @click.option("--yes", is_flag=True, help="Yes, at once, without a chance to save anything.")
-def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="A list: each job as `job status --json` has it then.")
+def force_kill(jobs: tuple[str, ...], yes: bool, json_: bool) -> None:
     """KILL to all processes of a job at once, also when its runner does not react."""
     from .identity import who
     from .stopping import force_kill as force_kill_one
@@ -213,8 +223,14 @@ def force_kill(jobs: tuple[str, ...], yes: bool) -> None:
 
     require_yes(yes)
     spool = _spool()
+    say = _silently if json_ else click.echo
+    ended = []
     for job_id in find_all(spool, jobs):
-        click.echo(ending(force_kill_one(spool, job_id, who())))
+        ended.append(force_kill_one(spool, job_id, who(), say=say))
+        if not json_:
+            click.echo(ending(ended[-1]))
+    if json_:
+        click.echo(as_json([job_document(spool, one) for one in ended]))
 
 
 @job.command()

@@ -32,6 +32,7 @@ from .tidy import cleanup, retention
 ROWS_PER_SECTION = 20
 MAX_NO_GPU_LIMIT = 100_000
 STATE_WORDS = [*(state.value for state in State), "active"]
+SETTINGS_JSON = click.option("--json", "json_", is_flag=True, help="All of dispatch.json as it is now.")
 
 
 @click.group()
@@ -129,46 +130,50 @@ def _states(words: tuple[str, ...]) -> frozenset[State]:
 
 @sched.command()
 @click.option("--group", metavar="NAME", help="Only of this group.")
-def pause(group: str | None) -> None:
+@SETTINGS_JSON
+def pause(group: str | None, json_: bool) -> None:
     """Start nothing new. Running jobs go on, and jobs can be submitted. Survives restarts."""
     if group is not None:
-        set_group(group, Change(paused=True))
+        set_group(group, Change(paused=True), json_=json_)
         return
     spool = Spool().create()
-    settings.change_dispatch(spool.paths, paused=True, paused_at=utc_now())
-    click.echo("paused: nothing new starts; running jobs go on")
+    now = settings.change_dispatch(spool.paths, paused=True, paused_at=utc_now())
+    click.echo(as_json(now) if json_ else "paused: nothing new starts; running jobs go on")
 
 
 @sched.command()
 @click.option("--group", metavar="NAME", help="Of a group that was paused by itself.")
-def resume(group: str | None) -> None:
+@SETTINGS_JSON
+def resume(group: str | None, json_: bool) -> None:
     """Start jobs again."""
     if group is not None:
-        set_group(group, Change(paused=False))
+        set_group(group, Change(paused=False), json_=json_)
         return
     spool = Spool().create()
-    settings.change_dispatch(spool.paths, paused=False, paused_at=None)
-    click.echo("resumed")
+    now = settings.change_dispatch(spool.paths, paused=False, paused_at=None)
+    click.echo(as_json(now) if json_ else "resumed")
     if spool.waiting():
         nudge(spool)
 
 
 @sched.command()
 @click.argument("number", metavar="N|default")
-def limit(number: str) -> None:
+@SETTINGS_JSON
+def limit(number: str, json_: bool) -> None:
     """How many jobs that need no card may run at once; `default` is as many as this host has cores, and at least 4."""
     if number != "default" and not (number.isdecimal() and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
         raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
     spool = Spool().create()
-    settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
-    click.echo(f"jobs without a card at once: {number}")
+    now = settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
+    click.echo(as_json(now) if json_ else f"jobs without a card at once: {number}")
     if spool.waiting():
         nudge(spool)
 
 
 @sched.command("keep-cards")
 @click.argument("after", metavar="TIME|never")
-def keep_cards(after: str) -> None:
+@SETTINGS_JSON
+def keep_cards(after: str, json_: bool) -> None:
     """How long a job waits for cards before they are kept for it as they come free, such as 30m (the default) or 0.
 
     Others get a kept card only while their time limit (submit --time) ends
@@ -178,8 +183,9 @@ def keep_cards(after: str) -> None:
 
     after_s = None if after == "never" else duration_s(after)
     spool = Spool().create()
-    settings.change_dispatch(spool.paths, reserve_after_s=after_s)
-    click.echo("cards are kept for nobody" if after_s is None else f"cards are kept for who waited {after}")
+    now = settings.change_dispatch(spool.paths, reserve_after_s=after_s)
+    said = "cards are kept for nobody" if after_s is None else f"cards are kept for who waited {after}"
+    click.echo(as_json(now) if json_ else said)
     if spool.waiting():
         nudge(spool)
 
@@ -208,21 +214,30 @@ def notify(targets: tuple[str, ...], when: str | None, clear: bool, json_: bool)
 @sched.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_words)
 @click.option("--all-queued", is_flag=True, help="Every job that waits; those on hold stay, running ones go on.")
-def cancel(jobs: tuple[str, ...], all_queued: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="One JSON object: jobs {id: what came of it}; cancelled, how many.")
+def cancel(jobs: tuple[str, ...], all_queued: bool, json_: bool) -> None:
     """Take jobs out of the queue; stop those that run already: TERM, then KILL.
 
     JOB is an id, the beginning of one, or a name. Does not wait until a running
     job has ended; `forgather job kill` does.
     """
-    from .stopping import cancel_all_queued, cancel_each
+    from .stopping import cancel_all_queued, cancel_each, cancelled, say_what_came, some_run
 
     if all_queued == bool(jobs):
         raise click.UsageError("name the jobs to cancel, or give --all-queued")
     spool = Spool().create()
     if all_queued:
-        click.echo(f"cancelled {cancel_all_queued(spool, who())}")
+        number = cancel_all_queued(spool, who())
+        click.echo(as_json({"version": 1, "cancelled": number}) if json_ else f"cancelled {number}")
         nudge_to_tell(spool)
-    elif cancel_each(spool, jobs, who()):
+        return
+    came = cancel_each(spool, jobs, who())
+    if json_:
+        words = {job_id: what.name.lower() for job_id, what in came.items()}
+        click.echo(as_json({"version": 1, "cancelled": cancelled(came), "jobs": words}))
+    else:
+        say_what_came(came)
+    if some_run(came):
         nudge(spool)
     else:
         nudge_to_tell(spool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -22,13 +22,15 @@ from forgather_spool.spool.stop import Stopped, stop
 
 from .nudge import nudge, nudge_to_tell
 
+Say = Callable[[str], object]
+
 RUNNER_REACTS_S = 3.0  # to a forced kill; after this its scope gets the signal from here
 LINES = 20  # of more jobs only the numbers are told
 SCOPE_EMPTIES_S = 30.0  # after KILL to all; longer only for a process stuck in the kernel
 
 
-def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> bool:
-    """Cancel or stop each; a line for each. True: some runs, so that a dispatcher should look.
+def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> dict[str, Stopped]:
+    """Cancel or stop each; what came of it, in the order they are named.
 
     Raises:
         NoSuchJob: one of them is none; then nothing was done.
@@ -40,7 +42,11 @@ def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> bool:
     for job_id in job_ids:
         if job_id not in came:
             came[job_id] = stop(spool, job_id, by)
-    _say_what_came(job_ids, came)
+    return {job_id: came[job_id] for job_id in job_ids}
+
+
+def some_run(came: dict[str, Stopped]) -> bool:
+    """Whether a dispatcher should look: its runner may be gone."""
     return not {Stopped.ASKED, Stopped.ASKED_BEFORE}.isdisjoint(came.values())
 
 
@@ -52,10 +58,16 @@ def _cancel_waiting_of(spool: Spool, job_ids: Sequence[str], by: str) -> list[st
     return cancel_many(spool, waiting[::-1], by) + cancel_many(spool, held, by, held=True)
 
 
-def _say_what_came(job_ids: Sequence[str], came: dict[str, Stopped]) -> None:
-    if len(job_ids) <= LINES:
-        for job_id in job_ids:
-            click.echo(f"{job_id}: {_SAID[came[job_id]]}")
+def cancelled(came: dict[str, Stopped]) -> int:
+    """How many never started."""
+    return sum(what is Stopped.CANCELLED for what in came.values())
+
+
+def say_what_came(came: dict[str, Stopped]) -> None:
+    """A line for each, or for each kind where they are many."""
+    if len(came) <= LINES:
+        for job_id, what in came.items():
+            click.echo(f"{job_id}: {_SAID[what]}")
         return
     for what, said in _SAID.items():
         number = sum(one is what for one in came.values())
@@ -76,14 +88,14 @@ _SAID = {
 }
 
 
-def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
-    """Stop it, and with `wait` return once it has ended."""
+def kill(spool: Spool, job_id: str, by: str, *, wait: bool, say: Say = click.echo) -> Job | None:
+    """Stop it, and with `wait` return once it has ended. `say` gets a line on the way."""
     try:
         came_of_it = stop(spool, job_id, by)
     except StorageFailed as error:
         hint = f"{error.hint}; without any space: forgather job force-kill --yes {job_id}"
         raise StorageFailed(str(error), hint=hint) from None
-    click.echo(f"{job_id}: {_SAID[came_of_it]}")
+    say(f"{job_id}: {_SAID[came_of_it]}")
     if came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE):
         nudge(spool)
     else:
@@ -98,7 +110,7 @@ def kill(spool: Spool, job_id: str, by: str, *, wait: bool) -> Job | None:
     return look(spool, job_id)
 
 
-def force_kill(spool: Spool, job_id: str, by: str) -> Job:
+def force_kill(spool: Spool, job_id: str, by: str, *, say: Say = click.echo) -> Job:
     """KILL to everything of the job, through its runner or, when that does not react, from here. Returns once it ended.
 
     Raises:
@@ -113,13 +125,13 @@ def force_kill(spool: Spool, job_id: str, by: str) -> Job:
             message = f"job {job_id} was killed, which cannot be written down: {error}"
             raise StorageFailed(message, hint="free some space (df -h); it is listed as lost then") from None
         raise
-    click.echo(f"{job_id}: {_SAID_OF_FORCE.get(came_of_it, _SAID[came_of_it])}")
+    say(f"{job_id}: {_SAID_OF_FORCE.get(came_of_it, _SAID[came_of_it])}")
     with Follower(spool, job_id) as follower:
         try:
             follower.wait_until_ended(time.monotonic() + RUNNER_REACTS_S)
         except WaitedLongEnough:
             told = _signal_scope(look(spool, job_id))
-            click.echo(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
+            say(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
             nudge(spool)
             follower.wait_until_ended(time.monotonic() + SCOPE_EMPTIES_S)
     return look(spool, job_id)
