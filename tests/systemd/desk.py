@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from forgather_spool.spool import attempts
+from forgather_spool.spool.paths import Paths
 from tests.hosts import TestHost
 from tests.waiting import wait_until
 
@@ -68,10 +70,14 @@ class Desk:
         return wait_until(lambda: self.file(name), what=f"the file {name}; {self.said()}")
 
     def outcome(self, job_id: str) -> dict[str, Any] | None:
-        """Its result's outcome, once its spec lies in done/."""
+        """The outcome of its last attempt, once its spec lies in done/."""
         if not any(self.home.glob(f"spool/done/*/{job_id}.json")):
             return None
-        outcome: dict[str, Any] = json.loads((self.home / f"jobs/{job_id}/result.json").read_text())["outcome"]
+        return self.outcome_of_attempt(job_id, attempts.current(Paths(str(self.home)), job_id))
+
+    def outcome_of_attempt(self, job_id: str, attempt: int) -> dict[str, Any]:
+        path = Path(Paths(str(self.home)).result(job_id, attempt))
+        outcome: dict[str, Any] = json.loads(path.read_text())["outcome"]
         return outcome
 
     def wait_done(self, job_id: str, timeout_s: float = 60) -> dict[str, Any]:

@@ -54,6 +54,33 @@ def test_after_a_power_cut_what_waited_runs_and_what_ran_is_lost(desk: Desk) -> 
     wait_until(lambda: not desk.processes(), what=f"the end of {desk.processes()}")
 
 
+RUNS_AGAIN = "echo $FORGATHER_ATTEMPT >> again; echo up > up; [ $FORGATHER_ATTEMPT = 2 ] || sleep 1000"
+
+
+def test_after_a_power_cut_a_job_that_said_so_runs_again(desk: Desk) -> None:
+    """By itself: nobody logs in, nobody submits anything."""
+    job = desk.submit(RUNS_AGAIN, "--requeue", "--gpus", "1")
+    desk.wait_for("up")
+
+    pull_the_plug(desk)
+
+    assert desk.wait_done(job, timeout_s=120) == {"kind": "exited", "exit_code": 0}
+    assert desk.outcome_of_attempt(job, 1) == {"kind": "lost", "reason": "the machine was restarted while it ran"}
+    assert desk.file("again") == "1\n2\n"
+
+
+def test_after_a_user_manager_that_ended_with_time_to_say_goodbye_it_runs_again_as_well(desk: Desk) -> None:
+    """As in a shutdown or a logout: every scope gets SIGTERM, and the runner lives to say who stopped it."""
+    job = desk.submit(RUNS_AGAIN, "--requeue")
+    desk.wait_for("up")
+
+    uid = desk.host.run("id", "-u").stdout.strip()
+    desk.host.run("systemctl", "restart", f"user@{uid}.service", user="root")
+
+    assert desk.wait_done(job, timeout_s=120) == {"kind": "exited", "exit_code": 0}
+    assert (desk.file("again") or "").splitlines()[-1] == "2"
+
+
 def test_a_power_cut_amid_a_crowd_of_jobs_loses_none_and_repeats_none(desk: Desk) -> None:
     """Cut while jobs are submitted, launched and ended: each acknowledged one ends once, and ran at most once."""
     line = 'for n in $(seq 200); do forgather submit --quiet -- sh -c "echo $n >> ran-$n" >> acknowledged; done'
