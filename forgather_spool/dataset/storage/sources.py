@@ -100,7 +100,7 @@ def _saved(path: str) -> Source:
     except (TypeError, KeyError):
         files = ()
     if not files:
-        raise BadDataset(f"{path}: state.json names no data files")
+        raise BadDataset(f"{path}: state.json names no data files: a data set without rows, or a damaged one")
     return Source(files, "arrow")
 
 

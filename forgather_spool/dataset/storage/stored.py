@@ -3,6 +3,8 @@
 Reading has no state but the maps, so any number of threads may share one
 object. While it is in use the files are looked at again about once a second: a
 file changed in place would show through the map, and that is an error here.
+One cut short in place kills whoever reads past its end (SIGBUS), as with any
+map: files are replaced by renaming others over them.
 """
 
 from __future__ import annotations
