@@ -1,4 +1,4 @@
-"""`forgather sched hold|release|reprioritize|move`: which waiting jobs start, and in which order.
+"""`forgather sched hold|release|reprioritize|move|edit`: which waiting jobs start, and in which order.
 
 Parses, calls one function, prints.
 """
@@ -117,6 +117,27 @@ def move(job: str, first: bool, last: bool, before: str | None, after: str | Non
     _tell([came], json_)
 
 
+@click.command()
+@click.argument("job", metavar="JOB", shell_complete=job_words)
+@json_option
+def edit(job: str, json_: bool) -> None:
+    """Change a waiting job in your editor ($VISUAL, $EDITOR), as JSON, its priority too.
+
+    It is on hold meanwhile. What is saved is checked before it replaces the
+    old; close the file unchanged, or leave the editor with an error, to change
+    nothing. Killed in between, the job stays on hold as it was.
+    """
+    from .editing import ask_on_terminal, run_editor
+    from .editing import edit as edit_one
+
+    spool = Spool().create()
+    try:
+        came = edit_one(spool, job, run_editor, ask_on_terminal)
+    finally:
+        nudge(spool)
+    _tell([came], json_)
+
+
 def _spool(jobs: tuple[str, ...], group: str | None, all_: bool) -> Spool:
     if [bool(jobs), group is not None, all_].count(True) != 1:
         raise click.UsageError("name the jobs, or give --group NAME, or --all")
@@ -134,5 +155,5 @@ def _tell(came: list[Came], json_: bool) -> None:
 
 
 def add_to(group: click.Group) -> None:
-    for command in (hold, release, reprioritize, move):
+    for command in (hold, release, reprioritize, move, edit):
         group.add_command(command)

@@ -20,7 +20,7 @@ import os
 import stat
 
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump, parse
-from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, StorageFailed, UnreadableFile
+from forgather_spool.errors import BadDocument, ForgatherError, Missing, SpoolUnsafe, StorageFailed, UnreadableFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -271,6 +271,27 @@ def move(source: str, target: str, *, durable: bool = True) -> None:
         raise
     except OSError as error:
         raise failed("move", source, error) from None
+
+
+def exchange(one: str, other: str) -> bool:
+    """Exchange two files, durable on return. False: one of them is gone, and nothing changed.
+
+    Raises:
+        Missing: this file system cannot.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) != 0:  # AT_FDCWD, RENAME_EXCHANGE
+        error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        if error.errno == errno.ENOENT:
+            return False
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            message = f"{other}: this file system cannot exchange two files"
+            raise Missing(message, hint="cancel the job and submit another")
+        raise failed("replace", other, error)
+    make_names_durable(os.path.dirname(other), os.path.dirname(one))
+    return True
 
 
 def rename_new(source: str, target: str) -> bool:

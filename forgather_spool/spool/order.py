@@ -3,6 +3,7 @@
     hold          queue/<job>.p<N>.json   ->  held/<job>.p<N>.json
     release       held/<job>.p<N>.json    ->  queue/<job>.p<N>.json
     reprioritize  <folder>/<job>.p<N>     ->  <folder>/<job>.p<M>, in queue/ or held/
+    replace_spec  tmp/<x>                <->  held/<job>.p<N>.json
 
 Each is one rename of the name a claim would take: of the two exactly one wins,
 and the other finds nothing. A program that dies leaves the job in one of the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from forgather_spool.document import Document
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name
 from forgather_spool.spool.place import Held, Queued
@@ -38,6 +40,28 @@ def reprioritize(spool: Spool, place: Queued | Held, priority: int) -> bool:
         # NFS may lose the reply to a rename that was made: look at who owns the name, not at the errno.
         return files.exists(target)
     return True
+
+
+def replace_spec(spool: Spool, place: Held, old: bytes, document: Document) -> bool:
+    """Put `document` in the place of a job on hold, durable on return. False: it is gone, or no longer `old`.
+
+    One exchange of two files. A rename onto it would make a second job of one
+    that was released in this moment.
+
+    Raises:
+        Missing: this file system cannot (NFS); nothing changed.
+    """
+    staged = f"{spool.paths.tmp}/{files.temporary_name()}"
+    try:
+        files.write_once(staged, document, spool.paths.tmp)
+        if not files.exchange(staged, place.path):
+            return False
+        if files.read_bytes(staged) == old:
+            return True
+        files.exchange(staged, place.path)
+        return False
+    finally:
+        files.discard(staged)
 
 
 def _moved(source: str, target: str, entries: Iterable[Entry]) -> list[Entry]:

@@ -170,6 +170,29 @@ def test_a_job_is_where_it_was_or_where_it_was_sent_and_never_both_or_neither(
     assert done.hits > 2
 
 
+def an_edit(world: World) -> list[str]:
+    return [*a_hold(world)[:-2], "edit", (world.folder / "jobs").read_text()]
+
+
+def old_or_edited(world: World, done: strace.Disturbed) -> list[str]:
+    found = []
+    if done.returncode == 0 and [minus for minus, _ in world.spool.waiting()] != [-7]:
+        found.append(f"it said {done.stdout!r}, and it is not so")
+    order.release(world.spool, world.spool.held())
+    ledger.recover(world)
+    return found + ledger.violations(world, scenes.job_ids(world))
+
+
+@EFFECTS
+def test_an_edited_job_is_the_old_or_the_new_one_and_runs_once(effects, tmp_path: Path) -> None:
+    done = walk.Walk(tmp_path, EDITOR="""sed -i 's/"priority": 0/"priority": 7/'""")
+
+    done.go(done.points(an_edit), effects, an_edit, old_or_edited)
+
+    assert not done.wrong, done.report
+    assert done.hits > 5
+
+
 def a_pause(world: World) -> list[str]:
     _, job_id = scenes.submitted(world)
     (world.folder / "jobs").write_text(job_id)
