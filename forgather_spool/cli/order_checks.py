@@ -36,21 +36,32 @@ def refuse_contradictions(spec: Document) -> None:
 def resolve_after(spool: Spool, spec: Document) -> None:
     """Put the ids of the jobs meant into `after`: a name may mean another job tomorrow.
 
+    A whole array is waited for by its own id, whatever becomes of its members.
+
     Raises:
         UsageError: one of them is no job, or may be several.
     """
-    from forgather_spool.spool.look import find
     from forgather_spool.spool.paths import is_job_id
 
     entries = spec.get("after")
     resolved: list[Document] = []
     for entry in entries if isinstance(entries, list) else []:
         try:
-            job_id = find(spool, entry["job"])
+            job_ids = _meant(spool, entry["job"])
         except NoSuchJob as error:
             raise UsageError(f"--after {entry['job']}: {error}", hint=error.hint) from None
-        if not is_job_id(job_id):
+        if not all(map(is_job_id, job_ids)):
             raise UsageError(f"--after {entry['job']}: is a file that was rejected, and will never run")
-        if (waits_for := {"job": job_id, "when": entry["when"]}) not in resolved:
-            resolved.append(waits_for)
+        wishes = [{"job": job_id, "when": entry["when"]} for job_id in job_ids]
+        resolved += [wish for wish in wishes if wish not in resolved]
     spec["after"] = resolved
+
+
+def _meant(spool: Spool, text: str) -> list[str]:
+    from forgather_spool.spool.families import find_all
+    from forgather_spool.spool.paths import family_of
+
+    found = find_all(spool, [text])
+    family = family_of(found[0])
+    is_whole = family is not None and ("[" not in text or text.endswith("[*]"))
+    return [family] if is_whole and family is not None else found

@@ -6,6 +6,9 @@ every look at everything (`forget_unended`), which is how another host's ends
 and cancels of held jobs are noticed: within a minute. A chain of a thousand
 costs a dictionary look-up each pass, not a thousand files.
 
+The id of an array stands for all its members: it has ended once all have, and
+ended well if all did.
+
 A job that lies in no folder is gone: somebody removed it. Who comes after it
 in `any` case may start, and nobody else ever can.
 """
@@ -20,6 +23,8 @@ from forgather_spool.errors import AlreadyClaimed, BadDocument, UnreadableFile
 from forgather_spool.job import Exited, Refused, Result, describe, format_at
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
+from forgather_spool.spool.families import members
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import Ended, Rejected, locate
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 
@@ -42,16 +47,19 @@ class Dependencies:
         self._spool = spool
         self._fates: dict[str, Fate] = {}
         self._unended: set[str] = set()
+        self._unended_members: dict[str, set[str]] = {}  # by the id of their array
         self._listed = False
 
     def forget_unended(self) -> None:
         """Whatever was not at its end may be now."""
         self._unended.clear()
+        self._unended_members.clear()
         self._listed = False
 
     def may_have_ended(self, job_id: str) -> None:
         """Its spec has left a folder."""
         self._unended.discard(job_id)
+        self._unended_members.get(family_of(job_id) or "", set()).discard(job_id)
 
     def state(self, after: Iterable[After]) -> AfterState:
         """How these stand together. One that can never be met decides."""
@@ -70,22 +78,26 @@ class Dependencies:
         if fate is not None:
             return fate
         if not self._listed:
-            self._unended.update(self._everything_unended())
-            self._listed = True
-        if job_id in self._unended:
+            self._list()
+        if job_id in self._unended or self._unended_members.get(job_id):
             return None
         fate = self._look(job_id)
-        if fate is None:
-            self._unended.add(job_id)
-        else:
+        if fate is not None:
             self._fates[job_id] = fate
+        elif not self._unended_members.get(job_id):
+            self._unended.add(job_id)
         return fate
 
-    def _everything_unended(self) -> Iterable[str]:
+    def _list(self) -> None:
         entries = [*self._spool.waiting(), *self._spool.held()]
         for host in self._spool.hosts_with_jobs():
             entries += self._spool.taken(host)
-        return [job_id for _, job_id in entries]
+        for _, job_id in entries:
+            self._unended.add(job_id)
+            family = family_of(job_id)
+            if family is not None:
+                self._unended_members.setdefault(family, set()).add(job_id)
+        self._listed = True
 
     def _look(self, job_id: str) -> Fate | None:
         """Mostly it has ended in the usual way: then its result names the folder, and nothing is listed."""
@@ -95,7 +107,7 @@ class Dependencies:
         place = locate(self._spool, job_id)
         match place:
             case None:
-                return GONE
+                return self._of_members(job_id)
             case Rejected():
                 return Fate(False, "was rejected")
             case Ended():
@@ -103,6 +115,18 @@ class Dependencies:
                 return Fate(False, "ended, and its result cannot be read") if result is None else _fate_of(result)
             case _:
                 return None
+
+    def _of_members(self, family: str) -> Fate | None:
+        fates = {job_id: self._look(job_id) for job_id in members(self._spool, family)}
+        if not fates:
+            return GONE
+        self._unended_members[family] = {job_id for job_id, fate in fates.items() if fate is None}
+        ended = [fate for fate in fates.values() if fate is not None]
+        if len(ended) < len(fates):
+            return None
+        failed = sum(fate.ok is not True for fate in ended)
+        words = f"{failed} of its {len(ended)} members failed" if failed else f"all {len(ended)} members ended well"
+        return Fate(not failed, f"ended: {words}")
 
     def _result(self, job_id: str) -> Result | None:
         path = self._spool.paths.result(job_id, self._spool.attempt(job_id))

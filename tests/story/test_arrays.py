@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from forgather_spool.job import Exited
+from forgather_spool.job import Exited, Refused
 from forgather_spool.spool import batch
 from forgather_spool.spool.queue import Spool
 from tests.story.test_submit import Run, forgather, home
@@ -146,3 +146,29 @@ def test_waiting_for_an_array_is_waiting_for_all_its_members(world: World, forga
 
     assert answer.returncode == 1
     assert len(answer.stdout.splitlines()) == 3
+
+
+def test_who_comes_after_an_array_waits_for_all_its_members(world: World):
+    """By its id; it has ended well if all of them have."""
+    family = submit_array(world, "0-5", limit=1)
+    members = [f"{family}[{i}]" for i in range(6)]
+    wanted_ok = world.submit("touch ran", after=[{"job": family, "when": "ok"}], priority=9)
+    any_end = world.submit("ls members", after=[{"job": family, "when": "any"}], priority=9)
+
+    world.dispatch_all()
+
+    last = max(world.result((0, member)).ended_at for member in members)
+    assert world.wait_done(any_end).started_at >= last
+    reason = f"can never start: {family} ended: 5 of its 6 members failed, and this job wanted it to end well"
+    assert world.wait_done(wanted_ok).outcome == Refused(reason)
+    assert not (world.folder / "ran").exists()
+
+
+def test_the_name_of_an_array_means_all_of_it_to_who_comes_after(forgather: Run):
+    forgather("submit", "--name", "sweep", "--array", "0-3", "--", "true")
+
+    whole, one = (forgather("submit", "--json", "--after", job, "--", "true") for job in ("sweep:any", "sweep[2]"))
+
+    [all_of_it] = json.loads(whole.stdout)["after"]
+    assert "[" not in all_of_it["job"]
+    assert json.loads(one.stdout)["after"] == [{"job": f"{all_of_it['job']}[2]", "when": "ok"}]

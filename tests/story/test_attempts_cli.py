@@ -104,4 +104,4 @@ def test_the_list_says_that_a_job_waits_to_run_again_and_until_when(spool: Spool
 
     listed = CliRunner().invoke(sched, ["list"], env={"COLUMNS": "200"}).stdout
 
-    assert "retry 1 after: exited 7, attempt 2 waits: is run again, not before" in " ".join(listed.split())
+    assert "attempt 2, retry 1 after: exited 7: is run again, not before" in " ".join(listed.split())
