@@ -267,4 +267,4 @@ def _remark(job: Job, reason: PendingReason | None) -> str:
     if job.result is not None:
         return describe(job.result.outcome)
     why = "" if reason is None else reason.text
-    return f"{job.again.text}, attempt {job.attempt} waits: {why}" if job.again and job.state is State.WAITING else why
+    return f"attempt {job.attempt}, {job.again.text}: {why}" if job.again and job.state is State.WAITING else why
