@@ -35,3 +35,19 @@ class StreamRefused(ForgatherError):
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.code = code
+
+
+class ServerUnreachable(ForgatherError):
+    """A server does not answer, or cannot now. `retry_after_s`: how long it asks to be left alone."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class ServerRefused(ForgatherError):
+    """A server answers, and says no. It will say so again."""
+
+    exit_code = 69

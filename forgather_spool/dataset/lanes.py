@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from forgather_spool.dataset.errors import StateMismatch
-from forgather_spool.dataset.walk import Walk
+from forgather_spool.dataset.walk import Walk, at, part
 
 Remainder = Literal["drop", "pad", "keep"]
 
@@ -100,7 +100,7 @@ class Lane:
             yield from runs(rest.positions(walk.positions(done, plain) % max(1, len(rest))))
         end = max(plain, _first_past(walk, len(rest)))
         if plain < end:
-            yield from _shifted(walk, plain, end, rest.start - rest.held)
+            yield from part(walk, plain, end, by=rest.start - rest.held)
         if end < walk.count:
             yield from runs(rest.positions(walk.positions(end, walk.count) % len(rest)))
 
@@ -116,21 +116,6 @@ def _first_past(walk: Walk, number: int) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _shifted(walk: Walk, start: int, stop: int, by: int) -> Iterator[Walk]:
-    """Steps `start` to `stop` of `walk`, moved by `by`: a broken block first, then whole ones."""
-    begun = -start % walk.block
-    first = min(begun, stop - start)
-    if first:
-        yield Walk(_at(walk, start) + by, first, 1, 1, walk.step)
-    if start + first < stop:
-        yield Walk(_at(walk, start + first) + by, stop - start - first, walk.block, walk.step, walk.stride)
-
-
-def _at(walk: Walk, step: int) -> int:
-    runs_, within = divmod(step, walk.block)
-    return walk.first + runs_ * walk.stride + within * walk.step
 
 
 def runs(positions: np.ndarray) -> Iterator[Walk]:
@@ -157,9 +142,9 @@ def rest_after(rest: Rest, taken: Mapping[Lane, int]) -> Rest:
     """
     _check_complete(taken)
     walks = {lane: lane.walk(len(rest)) for lane in taken}
-    ahead = [_at(walk, taken[lane] - 1) for lane, walk in walks.items() if taken[lane]]
+    ahead = [at(walk, taken[lane] - 1) for lane, walk in walks.items() if taken[lane]]
     stop = min(max(ahead, default=-1) + 1, len(rest))
-    behind = [_at(walk, taken[lane]) for lane, walk in walks.items() if taken[lane] < walk.count]
+    behind = [at(walk, taken[lane]) for lane, walk in walks.items() if taken[lane] < walk.count]
     start = min(min(behind, default=stop), stop)
     left = np.ones(stop - start, bool)
     for lane, walk in walks.items():

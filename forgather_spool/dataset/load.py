@@ -15,12 +15,12 @@ import sys
 import time
 from typing import Any
 
+from forgather_spool.dataset.address import SERVER_VARIABLE
 from forgather_spool.dataset.bounds import parse_split
 from forgather_spool.dataset.iterable import ComposableIterableDataset, LengthEstimate
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.errors import UsageError
 
-SERVER, TOKEN = "FORGATHER_DATASET_SERVER", "FORGATHER_DATASET_SERVER_TOKEN"
 QUIET_S, EVERY_S = 2.0, 5.0
 
 
@@ -49,7 +49,7 @@ def fast_load_iterable_dataset(
         raise UsageError(f"length_estimate {length_estimate!r}", hint="one of static, dynamic, exact")
     base, start, stop = parse_split(split)
     request = {"path": os.fspath(path), "name": name, "split": base, "data_files": data_files, "revision": revision}
-    if servers := os.environ.get(SERVER, "").strip():
+    if servers := os.environ.get(SERVER_VARIABLE, "").strip():
         rows = _remote(servers, {**request, "force_reindex": force_reindex, "num_proc": num_proc}, load_dataset_kwargs)
     else:
         from forgather_spool.dataset.local import local_rows
@@ -67,12 +67,12 @@ def fast_load_iterable_dataset(
 
 
 def _remote(servers: str, request: dict[str, Any], dropped: dict[str, Any]) -> Rows:
-    from forgather_spool.dataset.remote import remote_rows
+    from forgather_spool.dataset.remote.loading import remote_rows
 
     if dropped:
         names = ", ".join(sorted(dropped))
         print(f"warning: a dataset server takes no options of load_dataset: {names} left out", file=sys.stderr)
-    return remote_rows(servers, {key: value for key, value in request.items() if value}, os.environ.get(TOKEN))
+    return remote_rows(servers, {key: value for key, value in request.items() if value})
 
 
 def told_on_stderr() -> Any:

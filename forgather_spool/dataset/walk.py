@@ -12,6 +12,7 @@ As text (in a URL): ``first:count:block:step:stride``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,21 @@ class Walk:
     @property
     def text(self) -> str:
         return f"{self.first}:{self.count}:{self.block}:{self.step}:{self.stride}"
+
+
+def at(walk: Walk, step: int) -> int:
+    """The position of one step."""
+    runs, within = divmod(step, walk.block)
+    return walk.first + runs * walk.stride + within * walk.step
+
+
+def part(walk: Walk, start: int, stop: int, *, by: int = 0) -> Iterator[Walk]:
+    """Steps `start` up to, not including, `stop` of `walk`, moved by `by`: a broken run first, then whole ones."""
+    first = min(-start % walk.block, stop - start)
+    if first:
+        yield Walk(at(walk, start) + by, first, 1, 1, walk.step)
+    if start + first < stop:
+        yield Walk(at(walk, start + first) + by, stop - start - first, walk.block, walk.step, walk.stride)
 
 
 def run(start: int, stop: int) -> Walk:
