@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import dataset, drain, idle, inside, output, plot, report, scale, start, submit, trainer
+from benchmarks import dataset, drain, idle, inside, many, output, plot, report, scale, start, submit, trainer
 from benchmarks.lab import REPOSITORY, Lab, open_lab
 from benchmarks.machine import describe
 from benchmarks.measure import BenchmarkFailed, Samples
@@ -21,6 +21,7 @@ from benchmarks.row import Row, skipped
 PAGE_FOLDER = REPOSITORY / "docs/explanation"
 GROUPS: dict[str, Callable[[Lab], list[Row]]] = {
     "submit": submit.rows,
+    "many": many.rows,
     "scale": scale.rows,
     "idle": idle.rows,
     "output": output.rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from forgather_spool.errors import BadDocument, UnreadableFile
@@ -25,24 +25,26 @@ class ArrayRow:
 
     @property
     def text(self) -> str:
-        """E.g. "90 waiting, 4 running, 5 done, 1 failed"; "3+ failed" where not all results were read."""
-        more = "+" if self.looked_at < len(self.counts.ended) else ""
-        parts = (
-            (self.counts.held, "held"),
-            (self.counts.waiting, "waiting"),
-            (self.counts.active, "running"),
-            (len(self.counts.ended) - self.failed - self.cancelled, "done"),
-        )
-        said = [f"{number:,} {word}" for number, word in parts if number]
-        others = ((self.cancelled, "cancelled"), (self.failed, "failed"))
-        return ", ".join([*said, *(f"{number:,}{more} {word}" for number, word in others if number)])
+        """E.g. "90 waiting, 4 running, 5 done, 1 failed". Where not all results were read, it says of how many."""
+        counts = self.counts
+        ended = len(counts.ended)
+        standing = [(counts.held, "held"), (counts.waiting, "waiting"), (counts.active, "running")]
+        how = [(self.cancelled, "cancelled"), (self.failed, "failed")]
+        if self.looked_at == ended:
+            return _listed([*standing, (ended - self.failed - self.cancelled, "done"), *how])
+        looked_at = _listed(how) or "none failed"
+        return f"{_listed([*standing, (ended, 'ended')])} (of the {self.looked_at:,} looked at {looked_at})"
+
+
+def _listed(numbers: Sequence[tuple[int, str]]) -> str:
+    return ", ".join(f"{number:,} {word}" for number, word in numbers if number)
 
 
 def array_rows(spool: Spool, families: Collection[str]) -> dict[str, ArrayRow]:
     """One for each of these arrays."""
     rows = {}
     for family, counts in count(spool, families).items():
-        outcomes = [_outcome(spool, place.job_id) for place in counts.ended[:READ_AT_MOST]]
+        outcomes = [_outcome(spool, job_id) for job_id in counts.ended[:READ_AT_MOST]]
         failed = sum(outcome is None or "failed" in words_for(outcome) for outcome in outcomes)
         cancelled = sum(isinstance(outcome, Cancelled) for outcome in outcomes)
         rows[family] = ArrayRow(counts, failed, cancelled, len(outcomes))

@@ -15,6 +15,7 @@ from itertools import islice
 from forgather_spool.document import Document
 from forgather_spool.job import State, describe
 from forgather_spool.pending import PendingReason
+from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.look import Job, read_all
 from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import (
@@ -87,6 +88,7 @@ class Listing:
 
 def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     """Look once, in the order jobs move: one that moves on meanwhile is listed where it was, not twice."""
+    help_along(spool)
     reader = _Reader(spool, wanted)
     sections = []
     reasons: dict[str, PendingReason] = {}
@@ -96,7 +98,7 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
         held = reader.section("held", places_held, lambda: reader.rows(place.job_id for place in places_held))
     if State.WAITING in wanted.states:
         entries = spool.waiting()
-        places = (waiting_place(spool, entry) for entry in entries)
+        places = (waiting_place(spool, entry) for entry in entries if reader.has_no_row(entry[1]))
         sections.append(reader.section("waiting", places, lambda: reader.rows(job_id for _, job_id in entries)))
         if wanted.reasons:
             found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
@@ -167,10 +169,11 @@ class _Reader:
 
     def _first_of_each(self, places: Iterable[Place]) -> Iterator[Place]:
         """The places asked for; of an array that has a row already, none."""
-        for place in places:
-            family = None if self._wanted.members else family_of(place.job_id)
-            if self._is_asked_for(place.job_id) and (family is None or family not in self.families):
-                yield place
+        return (place for place in places if self.has_no_row(place.job_id))
+
+    def has_no_row(self, job_id: str) -> bool:
+        """Whether it is asked for, and its array has no row yet."""
+        return self._is_asked_for(job_id) and (self._wanted.members or family_of(job_id) not in self.families)
 
     def _note_family(self, job: Job) -> None:
         family = family_of(job.job_id)

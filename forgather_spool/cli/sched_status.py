@@ -14,6 +14,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.detect import detect
 from forgather_spool.job import parse_at
 from forgather_spool.spool import files, settings
+from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.place import active_places, rejected_places
 from forgather_spool.spool.queue import Spool
 
@@ -29,6 +30,7 @@ def sched_status(spool: Spool) -> dict[str, Any]:
     Raises:
         BadDocument, UnreadableFile: dispatch.json is damaged; then nothing starts.
     """
+    help_along(spool)
     dispatch = settings.dispatch(spool.paths)
     host_name = proc.host_name()
     published = host_document(spool, host_name)

@@ -12,6 +12,7 @@ import click
 from forgather_spool.errors import Missing, StorageFailed, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Claim
+from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.cancel import FEW, cancel_many
 from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
@@ -77,6 +78,7 @@ def say_what_came(came: dict[str, Stopped]) -> None:
 
 def cancel_all_queued(spool: Spool, by: str) -> int:
     """Cancel what waits now, the last to start first; how many. What is claimed meanwhile runs on."""
+    help_along(spool)
     return len(cancel_many(spool, spool.waiting()[::-1], by))
 
 

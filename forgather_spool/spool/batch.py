@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from forgather_spool import array
 from forgather_spool.document import Document, dump
-from forgather_spool.errors import BadDocument, StorageFailed
+from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name, member_id, new_job_id, parse_entries, start_order
 from forgather_spool.spool.queue import Spool
@@ -213,6 +213,17 @@ def _spread_one(spool: Spool, folder: str, most: int | None) -> int:
         files.discard(f"{folder}/{MARK}")
         files.remove_directory(folder)
     return moved
+
+
+def help_along(spool: Spool) -> bool:
+    """Finish what a dead submitter left, before somebody looks for its jobs. True: something was moved.
+
+    Cannot fail: where nothing can be written, what lies in queue/ can still be read.
+    """
+    try:
+        return bool(files.names(spool.paths.batches)) and spread(spool) > 0
+    except (StorageFailed, UnreadableFile):
+        return False
 
 
 def pending(spool: Spool) -> bool:

@@ -10,28 +10,25 @@ Numbers and places come from names: no file is opened here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from forgather_spool import array
 from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
 from forgather_spool.spool.look import MIN_PREFIX, find
-from forgather_spool.spool.paths import family_of, index_of, is_job_id
+from forgather_spool.spool.paths import CANCEL, family_of, index_of, is_job_id, submitted_unix_s
 from forgather_spool.spool.place import (
-    Ended,
-    Held,
     Place,
-    Queued,
-    Taken,
     active_places,
     all_job_ids,
+    ended_ids,
     ended_places,
     held_places,
     locate,
     rejected_places,
     waiting_places,
 )
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.queue import Entry, Spool
 
 
 def find_all(spool: Spool, texts: Sequence[str]) -> list[str]:
@@ -126,12 +123,12 @@ def where(spool: Spool, job_ids: Collection[str]) -> dict[str, Place]:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many members of an array stand where. `ended` are the places of those that have."""
+    """How many members of an array stand where; the ids of those that have ended."""
 
     held: int
     waiting: int
     active: int
-    ended: tuple[Ended, ...]
+    ended: tuple[str, ...]
 
     @property
     def total(self) -> int:
@@ -139,19 +136,30 @@ class Counts:
 
 
 def count(spool: Spool, families: Collection[str]) -> dict[str, Counts]:
-    """The counts of these arrays, each member where it was met first."""
-    found: dict[str, dict[str, Place]] = {family: {} for family in families}
-    for place in places(spool) if families else ():
-        of_family = found.get(family_of(place.job_id) or "")
-        if of_family is not None:
-            of_family.setdefault(place.job_id, place)
-    return {family: _counts(list(at.values())) for family, at in found.items()}
-
-
-def _counts(at: Sequence[Place]) -> Counts:
-    return Counts(
-        held=sum(isinstance(place, Held) for place in at),
-        waiting=sum(isinstance(place, Queued) for place in at),
-        active=sum(isinstance(place, Taken) for place in at),
-        ended=tuple(place for place in at if isinstance(place, Ended)),
+    """The counts of these arrays, each member where it was met first, in the order jobs move."""
+    if not families:
+        return {}
+    met: dict[str, set[str]] = {family: set() for family in families}
+    held, waiting, active = (
+        _of_each(met, (job_id for _, job_id in entries)) for entries in (spool.held(), spool.waiting(), _taken(spool))
     )
+    ended = _of_each(met, ended_ids(spool, since_unix_s=min(map(submitted_unix_s, families))))
+    return {
+        family: Counts(len(held[family]), len(waiting[family]), len(active[family]), tuple(ended[family]))
+        for family in families
+    }
+
+
+def _taken(spool: Spool) -> list[Entry]:
+    return [entry for host in (*spool.hosts_with_jobs(), CANCEL) for entry in spool.taken(host)]
+
+
+def _of_each(met: dict[str, set[str]], job_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Those of each family that were not met before; from now on they are."""
+    found: dict[str, list[str]] = {family: [] for family in met}
+    for job_id in job_ids:
+        family = job_id.partition("[")[0]
+        if family in found and job_id not in met[family] and job_id != family:
+            found[family].append(job_id)
+            met[family].add(job_id)
+    return found

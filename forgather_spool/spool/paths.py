@@ -99,10 +99,11 @@ def entry_name(job_id: str, priority: int) -> str:
     return f"{job_id}.p{priority}.json"
 
 
-def start_order(entry: tuple[int, str]) -> tuple[int, str, int, str]:
+def start_order(entry: tuple[int, str]) -> tuple[int, str]:
     """What to sort entries by: members of an array start by their number, so ``[9]`` comes before ``[10]``."""
     minus_priority, job_id = entry
-    return minus_priority, job_id.partition("[")[0], len(job_id), job_id
+    family, _, index = job_id.partition("[")
+    return minus_priority, f"{family}{chr(len(index))}{index}"  # of two numbers the longer one is larger
 
 
 def parse_entry(name: str) -> tuple[int, str] | None:

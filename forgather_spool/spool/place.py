@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import heapq
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forgather_spool.job import State
 from forgather_spool.spool import files
+from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry, start_order
 from forgather_spool.spool.queue import Entry, Spool
 
 ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds
+CLOCKS_DIFFER_S = 86400  # a job may seem to have ended before it was submitted, on another host
 LOOKS = 3  # a job that goes back to the queue does so once in a while, not three times in a row
 
 
@@ -85,6 +88,7 @@ def locate(spool: Spool, job_id: str) -> Place | None:
         place = _unclaimed(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
         if place is not None:
             return place
+        help_along(spool)
     return None
 
 
@@ -151,6 +155,15 @@ def ended_places(spool: Spool, *, up_to_day: str | None = None, exact: bool = Tr
                 yield Ended(job_id, spool.paths.ended(day, job_id), day)
 
 
+def ended_ids(spool: Spool, *, since_unix_s: float) -> Iterator[str]:
+    """Ids of what has ended, in no order, from names alone; of days before that time, none."""
+    first_day = time.strftime("%Y-%m-%d", time.gmtime(since_unix_s - CLOCKS_DIFFER_S))
+    for day in _days(spool):
+        if day >= first_day:
+            names = files.names(spool.paths.done_on(day))
+            yield from (name[:-5] for name in names if name.endswith(".json") and is_job_id(name[:-5]))
+
+
 def ended_count(spool: Spool, at_most: int | None = None) -> int | None:
     """How many have ended; None: more than `at_most`, and not worth counting for somebody who waits."""
     count = 0
@@ -171,6 +184,7 @@ def rejected_places(spool: Spool) -> list[Rejected]:
 
 def all_job_ids(spool: Spool) -> set[str]:
     """Every job there is. One that goes back to the queue just now may be missing."""
+    help_along(spool)
     found = {job_id for _, job_id in (*spool.held(), *spool.waiting())}
     found.update(place.job_id for place in active_places(spool))
     for day in _days(spool):

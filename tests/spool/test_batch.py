@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.cli.listing import Wanted, take_listing
 from forgather_spool.errors import BadDocument, StorageFailed
+from forgather_spool.job import State
 from forgather_spool.spool import admit, batch, files
+from forgather_spool.spool.look import look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
 from tests.spool.crashing import dies_after
@@ -300,3 +303,24 @@ def test_a_bad_array_in_a_batch_is_refused_when_it_is_added(spool):
 
     with pytest.raises(BadDocument, match="ends before it begins"):
         found.add({"argv": ["true"], "array": {"indexes": "3-1"}})
+
+
+def test_whoever_looks_for_a_job_finds_it_though_its_submitter_died_on_the_way(spool):
+    """Acknowledged, not yet in queue/, and no dispatcher awake."""
+    found = gathered(spool, *SPECS)
+    found.commit()
+
+    assert [look(spool, job_id).state for job_id in found.job_ids] == [State.WAITING, State.WAITING, State.HELD]
+
+
+def test_the_list_shows_what_a_dead_submitter_left(spool):
+    found = gathered(spool, *SPECS)
+    found.commit()
+
+    listed = take_listing(spool, Wanted(reasons=False))
+
+    assert {job.job_id for section in listing_jobs(listed) for job in section} == set(found.job_ids)
+
+
+def listing_jobs(listed):
+    return [section.jobs for section in listed.sections]

@@ -118,6 +118,7 @@ class World:
         """Files that should not outlive a settled spool."""
         paths = self.spool.paths
         left = [f"tmp/{name}" for name in files.names(paths.tmp)]
+        left += [f"batches/{name}" for name in files.names(paths.batches)]
         left += [f"queue/{name}" for name in files.names(paths.queue)]
         for host in files.names(paths.running):
             left += [f"running/{host}/{name}" for name in files.names(paths.running_on(host))]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 CALLS = (
     "mkdir,mkdirat,link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,symlink,symlinkat,chmod,fchmod,fchmodat,"
-    "open,openat,stat,lstat,newfstatat,statx,write,pwrite64,ftruncate,fsync,fdatasync,close,getdents64,flock,"
+    "open,openat,stat,lstat,newfstatat,statx,write,pwrite64,ftruncate,fsync,fdatasync,syncfs,close,getdents64,flock,"
     "connect,sendto,sendmsg,recvmsg,recvfrom,fork,vfork,clone,clone3,execve,pidfd_open,inotify_add_watch"
 )
 STATS = {"stat", "lstat", "newfstatat", "statx"}
