@@ -200,17 +200,21 @@ class Dispatcher:
         try:
             step()
         except StorageFailed as error:
-            if str(error) != self._trouble:
-                self.say(f"not now: {error}")
-            self._trouble = str(error)
-            self._look_again_at = min(self._look_again_at, time.monotonic() + RETRY_S)
+            self._note_trouble(error)
+
+    def _note_trouble(self, error: StorageFailed) -> None:
+        if str(error) != self._trouble:
+            self.say(f"not now: {error}")
+        self._trouble = str(error)
+        self._look_again_at = min(self._look_again_at, time.monotonic() + RETRY_S)
 
     def _admit(self) -> None:
         self._despite_trouble(self._admit_all)
         self._despite_trouble(self._spread)
 
     def _spread(self) -> None:
-        batch.spread(self.spool, SPREAD_PER_PASS)
+        if batch.spread(self.spool, SPREAD_PER_PASS):
+            self.waitlist.load()  # what we moved ourselves needs no inotify to be known
 
     def _take_on_keys(self) -> None:
         for job_id in unique.go_on(self.spool):
@@ -320,7 +324,7 @@ class Dispatcher:
     def view(self) -> policy.View:
         """What the policy sees now."""
         claims = self._claims()
-        return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem)
+        return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem, self._note_trouble)
 
     def _read_cards(self) -> None:
         reading = nvml.read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -7,7 +7,7 @@ pending reason is what the dispatcher itself would say.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
@@ -32,15 +32,17 @@ def view_of(
     lingering: Mapping[str, Claim],
     gpus: Sequence[Gpu],
     nvml_problem: str | None,
+    on_trouble: Callable[[StorageFailed], None] = lambda _: None,
 ) -> View:
     """This moment, for `policy.decide`.
 
     `claims` are those of all jobs that run or launch here, by job id;
     `lingering` those of jobs that ended while their scope is not empty yet. A
     settings file that cannot be read never counts as an empty one: nothing
-    starts, or nothing with cards, until it is mended.
+    starts, or nothing with cards, until it is mended. `on_trouble` hears of one
+    that cannot be read now, which says nothing about the file: look again soon.
     """
-    dispatch, gpu_policy, problem = _settings(spool)
+    dispatch, gpu_policy, problem = _settings(spool, on_trouble)
     indexes = _indexes(gpus)
     holders = [_holder(spool, job_id, claim, indexes, ended=False) for job_id, claim in claims.items()]
     holders += [_holder(spool, job_id, claim, indexes, ended=True) for job_id, claim in lingering.items()]
@@ -72,14 +74,20 @@ def _holder(spool: Spool, job_id: str, claim: Claim, indexes: Mapping[str, int],
     )
 
 
-def _settings(spool: Spool) -> tuple[Mapping[str, object], GpuPolicy, str | None]:
+def _settings(
+    spool: Spool, on_trouble: Callable[[StorageFailed], None]
+) -> tuple[Mapping[str, object], GpuPolicy, str | None]:
     try:
         dispatch: Mapping[str, object] = settings.dispatch(spool.paths)
-    except (BadDocument, UnreadableFile, StorageFailed):
+    except (BadDocument, UnreadableFile, StorageFailed) as error:
         dispatch = {"paused": True}
+        if isinstance(error, StorageFailed):
+            on_trouble(error)
     try:
         return dispatch, settings.gpu_policy(spool.paths), None
     except (BadDocument, UnreadableFile, StorageFailed) as error:
+        if isinstance(error, StorageFailed):
+            on_trouble(error)
         return dispatch, GpuPolicy(), f"the GPU policy cannot be read: {error}"
 
 
