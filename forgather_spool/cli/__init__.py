@@ -57,7 +57,7 @@ def reported(action: Callable[[], int]) -> int:
         return _our_bug(error)
 
 
-_CANNOT_WRITE = {5, 28, 122}  # EIO, ENOSPC, EDQUOT: stdout or stderr is a file on a disk that takes no more
+_CANNOT_WRITE = {5, 28, 30, 122}  # EIO, ENOSPC, EROFS, EDQUOT: stdout or stderr is a file on a disk that takes no more
 
 
 def tell(error: ForgatherError) -> None:
