@@ -39,7 +39,9 @@ UNUSUAL = [["-h"], ["--help"], ["--nam", "x"], ["--tty=1", "x"], ["--name"], ["-
 WORDS = st.lists(
     st.sampled_from([f"--{option.name}" for option in OPTIONS])
     | st.sampled_from(["--", "-", "", "cmd", "x", "-5", "--name=x", "--env=K=V", "--gpus=", "--cwd=--", "--tty"])
-    | st.text(max_size=4),
+    | st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4
+    ),  # an argument holds no NUL
     max_size=8,
 )
 
