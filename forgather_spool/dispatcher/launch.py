@@ -90,6 +90,8 @@ class Launcher:
         try:
             self._spool.withdraw_claim(entry[1], attempt)
             spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
+            if spec.gpus != len(gpus):
+                return self._give_up(entry, attempt, None, "it was edited after it was looked at")
             if spec.document.get("preemptible"):
                 preempt.forget(self._spool.paths, entry[1], attempt)
             scope = scope_name(entry[1], attempt)

@@ -79,6 +79,7 @@ class Waitlist:
         entry = parse_entry(name)
         if entry is None:
             return False
+        self._forget(entry[1])  # it may have been edited while it was away
         if entry not in self:
             insort(self._entries, entry, key=start_order)
         return True

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.dispatcher.dependencies import Dependencies, refuse
+from forgather_spool.dispatcher.launch import Launcher, NotLaunched
 from forgather_spool.dispatcher.waitlist import Waitlist
-from forgather_spool.job import Claim, Terms, format_at
+from forgather_spool.host.process import ProcessHost
+from forgather_spool.job import Claim, GpuRef, Terms, format_at
 from forgather_spool.policy import MET, After, GivenUp, Never, Unmet
-from forgather_spool.spool import attempts
+from forgather_spool.runner.client import Nursery
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.queue import Spool
 from tests import builders
 
@@ -47,6 +50,31 @@ def test_jobs_that_ask_alike_share_what_was_read(spool: Spool, waitlist: Waitlis
 
     assert asked[0] is asked[1] is asked[2] is not asked[3]
     assert (asked[0].gpus, asked[0].terms.group) == (1, "g")
+
+
+def test_a_name_that_comes_again_is_read_again(spool: Spool, waitlist: Waitlist):
+    """Somebody held it, edited it and let it go, and of all that only the end was heard."""
+    entry = builders.submitted(spool, gpus=1)
+    name = os.path.basename(spool.paths.queued(entry[1], 0))
+    waitlist.load()
+    assert [waiting.asks.gpus for waiting in waitlist.candidates(never_skip)] == [1]
+
+    files.replace(spool.paths.queued(entry[1], 0), {"version": 1, "argv": ["true"], "gpus": 2}, spool.paths.tmp)
+    waitlist.add(name)
+
+    assert [waiting.asks.gpus for waiting in waitlist.candidates(never_skip)] == [2]
+    assert len(waitlist) == 1
+
+
+def test_a_job_edited_behind_the_policys_back_is_put_back_and_not_run_with_other_cards(spool: Spool):
+    entry = builders.submitted(spool, gpus=2)
+    spool.open_host(builders.HOST)
+    launcher = Launcher(spool, ProcessHost(), Nursery(spool.paths.home), builders.HOST, "boot")
+
+    failed = launcher.launch(entry, (GpuRef(index=0, uuid=None),))
+
+    assert failed == NotLaunched(entry, "it was edited after it was looked at")
+    assert spool.waiting() == [entry]
 
 
 def test_what_is_given_up_is_not_fed_to_the_policy(spool: Spool, waitlist: Waitlist):
