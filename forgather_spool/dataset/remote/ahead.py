@@ -32,7 +32,10 @@ class Ahead(Generic[T]):
         self._items = items
         self._cancel = cancel
         self._pid = os.getpid()
-        self._queue: queue.Queue[Any] = queue.Queue(DEPTH)
+        self._full: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()  # as many as there is room for; both are in C
+        for _ in range(DEPTH):
+            self._free.put(None)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forgather-dataset", daemon=True)
 
@@ -41,7 +44,8 @@ class Ahead(Generic[T]):
         self._thread.start()
         try:
             while True:
-                kind, found = self._queue.get()
+                kind, found = self._full.get()
+                self._free.put(None)
                 if kind is END:
                     if found is not None:
                         raise found
@@ -57,11 +61,7 @@ class Ahead(Generic[T]):
             return
         self._stopped.set()
         self._cancel()
-        while True:  # room for what the thread is just putting in
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                break
+        self._free.put(None)  # for a thread that waits for room
         if wait_s:
             self._thread.join(wait_s)
 
@@ -69,18 +69,18 @@ class Ahead(Generic[T]):
         last: BaseException | None = None
         try:
             for item in self._items:
-                self._queue.put((None, item))
-                del item
+                self._free.get()
                 if self._stopped.is_set():
                     return
+                self._full.put((None, item))
+                del item
         except BaseException as error:
             last = error
         finally:
             close = getattr(self._items, "close", None)
             if close is not None:
                 close()
-        if not self._stopped.is_set():
-            self._queue.put((END, last))
+        self._full.put((END, last))
 
 
 _LIVE: weakref.WeakSet[Ahead[Any]] = weakref.WeakSet()

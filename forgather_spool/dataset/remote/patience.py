@@ -84,7 +84,8 @@ class Patience:
             self._wait(delay)
 
     def _given_up(self, error: ForgatherError, waited_s: float) -> ForgatherError:
-        error.args = (f"{error} (given up after {waited_s:.0f} s)",)
+        if waited_s >= 1:
+            error.args = (f"{error} (given up after {waited_s:.0f} s)",)
         error.hint = error.hint or f"{MAX_RETRY_VARIABLE} says how long to try"
         return error
 

@@ -7,6 +7,7 @@ for again, from whichever server has the same content.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import threading
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ class Reading:
                 self._patience.failed(error, error.retry_after_s)
             except (BrokenStream, StreamRefused) as error:
                 self._broke_off(error)
+            except (OSError, http.client.HTTPException) as error:
+                self._broke_off(BrokenStream(f"the stream was cut: {type(error).__name__}"))
 
     def cancel(self) -> None:
         self._cancelled.set()

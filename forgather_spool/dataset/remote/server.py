@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from forgather_spool.dataset.address import TOKEN_VARIABLE, Address
-from forgather_spool.dataset.errors import ContentChanged, ServerRefused, ServerUnreachable
+from forgather_spool.dataset.errors import BrokenStream, ContentChanged, ServerRefused, ServerUnreachable
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset.order import Order
 from forgather_spool.dataset.walk import Walk
@@ -30,7 +30,7 @@ CONNECT_S = 10.0
 ANSWER_S = 60.0  # without a byte for so long, a connection is dead: data come from a disk in a fraction of it
 MAX_ANSWER_BYTES = 16 << 20
 MAX_IDLE = 4
-LATER = frozenset({408, 429, 500, 502, 503, 504})
+LATER = frozenset({408, 429})  # of the 4xx; all others but these will be the same next time
 
 
 class NoAnswer(ServerUnreachable):
@@ -119,7 +119,11 @@ class Server:
             connection.close()
 
     def stream(self, handle: str, wanted: Wanted) -> Stream:
-        """The rows, as frames. What it is a stream of has been checked."""
+        """The rows, as frames. What it is a stream of has been checked.
+
+        Raises, beside the three:
+            BrokenStream: it says it is of something else. A server of other content refuses `If-Match`: this is damage.
+        """
         headers = {"Accept": MEDIA_TYPE, "If-Match": f'"{wanted.fingerprint}"'}
         path = f"/v1/datasets/{quote(handle, safe='')}/iter?{wanted.query}"
         connection, answer = self._ask("GET", path, None, headers, ANSWER_S)
@@ -210,7 +214,7 @@ class Server:
             return ContentChanged(message, hint="load the data set again, and start the epoch anew")
         if answer.status == 409 or (answer.status == 404 and "handle" in said):
             return HandleGone(message)
-        if answer.status in LATER:
+        if answer.status in LATER or not 400 <= answer.status < 500:  # a 3xx or 2xx is damage, or no server of ours
             return ServerUnreachable(message, retry_after_s=_seconds(answer.headers.get("Retry-After")))
         return ServerRefused(message, hint="forgather dataset-server local and cache list what a server has")
 
@@ -230,8 +234,7 @@ class Server:
         for name, value in expected.items():
             found = answer.headers.get(name)
             if found != value:
-                kind = ContentChanged if name in ("ETag", "X-Forgather-Total") else ServerRefused
-                raise kind(f"{self.url}: {name} is {found}, and {value} was asked for")
+                raise BrokenStream(f"{name} is {found}, and {value} was asked for")
 
 
 def _seconds(text: str | None) -> float:
