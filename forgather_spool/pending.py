@@ -245,30 +245,36 @@ class GroupPaused:
 
 @dataclass(frozen=True, slots=True)
 class GroupFull:
-    """As many of its group run as may."""
+    """As many of its group run as may, or are to: `kept_for` are jobs that cards are kept for."""
 
     group: str
     limit: int
     running: int
+    kept_for: tuple[str, ...] = ()
     code: ClassVar[str] = "group_limit"
 
     @property
     def text(self) -> str:
-        return f"{self.running} of group {self.group} run, and at most {self.limit} may at once"
+        return f"{self.running} of group {self.group} run, and at most {self.limit} may at once{_next(self.kept_for)}"
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayFull:
-    """As many of its array run as may."""
+    """As many of its array run as may, or are to; `kept_for` as in `GroupFull`."""
 
     family: str
     limit: int
     running: int
+    kept_for: tuple[str, ...] = ()
     code: ClassVar[str] = "array_limit"
 
     @property
     def text(self) -> str:
-        return f"{self.running} of array {self.family} run, and at most {self.limit} may at once"
+        return f"{self.running} of array {self.family} run, and at most {self.limit} may at once{_next(self.kept_for)}"
+
+
+def _next(kept_for: tuple[str, ...]) -> str:
+    return f"; next is {', '.join(kept_for)}, which cards are kept for" if kept_for else ""
 
 
 PendingReason = (

@@ -186,15 +186,18 @@ def _is_on(gpu: Gpu, board: Board, holder: Holder) -> bool:
 
 def _kept_obstacle(gpu: Gpu, board: Board, entry: Waiting) -> Obstacle | None:
     for kept in board.kept:
-        if gpu.index in kept.cards and kept.job_id != entry.job_id and not _ends_before(board, entry, kept):
+        if gpu.index in kept.cards and keeps_from(kept, entry, board):
             until = "" if kept.starts_at is None else f", which starts by {at_text(kept.starts_at)}"
             return Obstacle(gpu.index, "reserved", f"kept for job {kept.job_id}{until}")
     return None
 
 
-def _ends_before(board: Board, entry: Waiting, kept: Kept) -> bool:
+def keeps_from(kept: Kept, entry: Waiting, board: Board) -> bool:
+    """Whether what is kept is kept from this job: it is another's, and this one does not end before that one starts."""
+    if kept.job_id == entry.job_id:
+        return False
     end = ends_by(board.view.now, entry.asks.terms)
-    return end is not None and kept.starts_at is not None and end <= kept.starts_at
+    return end is None or kept.starts_at is None or end > kept.starts_at
 
 
 def _priority_obstacle(gpu: Gpu, board: Board, entry: Waiting) -> Obstacle | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from forgather_spool.pending import CardsKept
-from forgather_spool.policy import Preempt, View, Waiting, decide
+from dataclasses import replace
+
+from forgather_spool.pending import CardsKept, GroupFull
+from forgather_spool.policy import Group, Preempt, View, Waiting, decide
 from tests.values.policy_cases import card, holder, host, job, reason, restricted
+
+ONE_AT_ONCE = {"g": Group(limit=1)}
 
 
 def victim(job_id: str, *cards: int, **facts: object):
@@ -129,3 +133,27 @@ def test_the_explanation_of_a_single_job_names_whom_it_waits_for():
     view = host(card(0), holders=[victim("q_1", 0, going=True)], no_gpu_limit=0)
 
     assert reason(job("urgent", priority=1), view).code == "preempting"
+
+
+def test_the_one_who_asked_keeps_its_place_in_its_group_too():
+    """A small job that filled the group meanwhile would leave it with free cards and no leave to start."""
+    view = host(card(0), card(1), holders=[victim("q_1", 0), holder("shares", 1, jobs_per_gpu=2)], groups=ONE_AT_ONCE)
+    waiting = [job("urgent", priority=1, group="g"), job("small", jobs_per_gpu=2, group="g")]
+
+    decision = decide(waiting, view)
+
+    assert (decision.starts, decision.preempt) == ((), (Preempt("q_1", "urgent"),))
+    assert decision.reasons(waiting)["small"] == GroupFull("g", 1, 0, ("urgent",))
+
+
+def test_what_starts_meanwhile_takes_nothing_from_the_one_who_asked():
+    """`shares` starts on the free card. Had it joined the other two, no going of one of them would have made room."""
+    both = [victim(job_id, 0, priority=-1, jobs_per_gpu=2) for job_id in ("q_1", "q_2")]
+    waiting = [job("shares", jobs_per_gpu=2), job("wide", 2, jobs_per_gpu=2)]
+
+    decision = decide(waiting, host(card(0), card(1), holders=both))
+    (asked_one,) = {ask.victim_job_id for ask in decision.preempt}
+    rest = [running for running in decision.after.holders if running.job_id != asked_one]
+
+    assert [start.job_id for start in decision.starts] == ["shares"]
+    assert [start.job_id for start in decide(waiting[1:], replace(decision.after, holders=rest)).starts] == ["wide"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from forgather_spool.gpu import Gpu, GpuPolicy
 from forgather_spool.job import Terms
 from forgather_spool.pending import ArrayFull, CardsBusy, CardsKept, GroupFull, StartsNext
-from forgather_spool.policy import Asks, Group, Holder, View, Waiting, decide
+from forgather_spool.policy import Asks, Decision, Group, Holder, View, Waiting, decide
 from tests.values.policy_cases import NOW, submitted
 
 GROUPS = {"one": Group(limit=1), "two": Group(limit=2), "off": Group(paused=True)}
@@ -136,10 +136,12 @@ def test_every_reason_is_true(before: list[Waiting], waiting: list[Waiting], vie
     for reason in reasons.values():
         assert reason.text
         match reason:
-            case GroupFull(name, limit, running):
-                assert running == sum(1 for holder in after.holders if holder.terms.group == name) >= limit
-            case ArrayFull(family, limit, running):
-                assert running == sum(1 for holder in after.holders if holder.family == family) >= limit
+            case GroupFull(name, limit, running, kept_for):
+                assert running == sum(1 for holder in after.holders if holder.terms.group == name)
+                assert running + len(kept_for) >= limit
+            case ArrayFull(family, limit, running, kept_for):
+                assert running == sum(1 for holder in after.holders if holder.family == family)
+                assert running + len(kept_for) >= limit
             case CardsBusy() | CardsKept():
                 assert reason.eligible_free < reason.asked <= len(view.gpus)
                 assert reason.eligible_free + len(reason.details) == len(view.gpus)
@@ -163,8 +165,15 @@ def test_who_is_asked_to_give_way_agreed_is_less_important_and_makes_room(
         return
     first = decision.preempt[0].for_job_id
     gone = {ask.victim_job_id for ask in decision.preempt if ask.for_job_id == first}
-    rest = [holder for holder in here.holders if holder.job_id not in gone]
-    assert first in {start.job_id for start in decide(waiting, replace(here, holders=rest)).starts}
+    assert first in {start.job_id for start in decided_without(gone, decision, waiting).starts}
+
+
+def decided_without(gone: set[str], before: Decision, waiting: list[Waiting]) -> Decision:
+    """The decision after this one: what it started runs, and these have ended."""
+    started = {start.job_id for start in before.starts}
+    left = [entry for entry in waiting if entry.job_id not in started]
+    rest = [holder for holder in before.after.holders if holder.job_id not in gone]
+    return decide(left, replace(before.after, holders=rest))
 
 
 @checked
