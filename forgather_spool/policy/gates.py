@@ -16,7 +16,7 @@ from forgather_spool.pending import (
 )
 from forgather_spool.policy.board import Board
 from forgather_spool.policy.cards import keeps_from
-from forgather_spool.policy.values import Kept, Never, Unmet, Waiting
+from forgather_spool.policy.values import Never, Unmet, Waiting
 
 Gate = Paused | BeginsLater | TriedAgainLater | AwaitsJobs | NeverStarts | GroupPaused | GroupFull | ArrayFull
 
@@ -53,7 +53,7 @@ def _group_gate(entry: Waiting, board: Board) -> GroupPaused | GroupFull | None:
         return GroupPaused(name)
     if group.limit is None:
         return None
-    running, kept_for = board.in_group[name], _kept_for(entry, board, lambda kept: kept.group == name)
+    running, kept_for = board.in_group[name], _kept_for(entry, board, lambda other: other.asks.terms.group == name)
     return GroupFull(name, group.limit, running, kept_for) if running + len(kept_for) >= group.limit else None
 
 
@@ -61,10 +61,10 @@ def _array_gate(entry: Waiting, board: Board) -> ArrayFull | None:
     family, limit = entry.asks.family, entry.asks.family_limit
     if family is None or limit is None:
         return None
-    running, kept_for = board.in_family[family], _kept_for(entry, board, lambda kept: kept.family == family)
+    running, kept_for = board.in_family[family], _kept_for(entry, board, lambda other: other.asks.family == family)
     return ArrayFull(family, limit, running, kept_for) if running + len(kept_for) >= limit else None
 
 
-def _kept_for(entry: Waiting, board: Board, is_of_it: Callable[[Kept], bool]) -> tuple[str, ...]:
+def _kept_for(entry: Waiting, board: Board, is_of_it: Callable[[Waiting], bool]) -> tuple[str, ...]:
     """Jobs whose place among the running of a group or an array is kept from this one."""
-    return tuple(kept.job_id for kept in board.kept if is_of_it(kept) and keeps_from(kept, entry, board))
+    return tuple(kept.job_id for kept in board.kept if is_of_it(kept.entry) and keeps_from(kept, entry, board))

@@ -39,7 +39,7 @@ def make_room(entry: Waiting, board: Board) -> tuple[Kept, tuple[str, ...]] | No
     asked = tuple(victim.job_id for victim in victims)
     indexes = frozenset(ref.index for ref in cards)
     awaited = tuple(h.job_id for h in [*going, *victims] if indexes.intersection(h.cards))
-    kept = Kept.for_job(entry, indexes, unknown="it has asked others to give way", victims=awaited)
+    kept = Kept(entry=entry, cards=indexes, unknown="it has asked others to give way", victims=awaited)
     return kept, asked
 
 

@@ -47,8 +47,8 @@ def reservation(entry: Waiting, board: Board) -> Kept | None:
     if latest == _NEVER:
         endless = next(holder for holder in board.holders_on(last) if holder.ends_by_at is None)
         unknown = f"job {endless.job_id} on card {last.index} has no time limit"
-        return Kept.for_job(entry, indexes, unknown=unknown)
-    return Kept.for_job(entry, indexes, starts_at=latest)
+        return Kept(entry=entry, cards=indexes, unknown=unknown)
+    return Kept(entry=entry, cards=indexes, starts_at=latest)
 
 
 def _free_at(gpu: Gpu, board: Board, entry: Waiting) -> datetime | None:

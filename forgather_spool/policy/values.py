@@ -195,34 +195,16 @@ class Kept:
     """Cards kept for one waiting job: until it starts, others get them only if they end before `starts_at`.
 
     `starts_at` is when it starts at the latest; None: not known, and `unknown` says why. `victims`: it has asked
-    these to give way. Its place in `group` and in the array `family` is kept in the same way: cards that come free
-    for a job whose group has filled up meanwhile would be no help to it.
+    these to give way. Its place in its group and its array is kept in the same way: cards that come free for a job
+    whose group has filled up meanwhile would be no help to it.
     """
 
-    job_id: str
+    entry: Waiting
     cards: frozenset[int]
     starts_at: datetime | None = None
     unknown: str = ""
     victims: tuple[str, ...] = ()
-    group: str | None = None
-    family: str | None = None
 
-    @classmethod
-    def for_job(
-        cls,
-        entry: Waiting,
-        cards: frozenset[int],
-        starts_at: datetime | None = None,
-        unknown: str = "",
-        victims: tuple[str, ...] = (),
-    ) -> Kept:
-        """These cards, and its place in its group and array."""
-        return cls(
-            job_id=entry.job_id,
-            cards=cards,
-            starts_at=starts_at,
-            unknown=unknown,
-            victims=victims,
-            group=entry.asks.terms.group,
-            family=entry.asks.family,
-        )
+    @property
+    def job_id(self) -> str:
+        return self.entry.job_id

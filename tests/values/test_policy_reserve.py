@@ -37,7 +37,7 @@ def test_a_job_that_ends_in_time_fills_the_gap():
     view = host(card(0), card(1), holders=[holder("q_1", 0, minutes_ago=10, time_limit_s=1800)], **AFTER)
     wide = job(LONG, 2)
 
-    assert decide([wide], view).kept == (Kept(job_id=LONG, cards=frozenset({0, 1}), starts_at=NOW + in_minutes(20)),)
+    assert decide([wide], view).kept == (Kept(entry=wide, cards=frozenset({0, 1}), starts_at=NOW + in_minutes(20)),)
     assert started([wide, job("fits", time_limit_s=1200)], view) == {"fits": [1]}
     assert started([wide, job("too long", time_limit_s=1201)], view) == {}
     assert started([wide, job("who knows")], view) == {}
