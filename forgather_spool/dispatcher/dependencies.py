@@ -18,15 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forgather_spool import schema
-from forgather_spool.errors import AlreadyClaimed, BadDocument, UnreadableFile
+from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Exited, Refused, Result, describe, format_at
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
 from forgather_spool.spool.families import members
 from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import Ended, Rejected, locate
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.queue import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,24 +139,6 @@ def _fate_of(result: Result) -> Fate:
     if isinstance(result.outcome, Refused):  # without its reason: along a chain each would hold all those before it
         return Fate(False, "was refused")
     return Fate(result.outcome == Exited(0), f"ended: {describe(result.outcome)}")
-
-
-def refuse(spool: Spool, entry: Entry, host_name: str, reason: str) -> bool:
-    """End a waiting job that can never start. False: it waits no longer.
-
-    Killed after the claim: there is no claim.json, so it is put back and refused again. Killed after the result: it
-    is finished by whoever sees it.
-    """
-    try:
-        spool.claim(entry, host_name)
-    except AlreadyClaimed:
-        return False
-    now, attempt = utc_now(), spool.attempt(entry[1])
-    outcome = {"kind": "refused", "reason": reason}
-    document = {"version": schema.VERSION, "attempt": attempt, "outcome": outcome, "started_at": None, "ended_at": now}
-    spool.write_result(entry[1], document, attempt)
-    spool.finish(entry, host_name, now)
-    return True
 
 
 def _is_met(wish: After, fate: Fate) -> bool:

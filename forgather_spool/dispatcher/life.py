@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from forgather_spool import schema
-from forgather_spool.dispatcher.loop import BELT_S, Dispatcher
+from forgather_spool.dispatcher.deciding import BELT_S
+from forgather_spool.dispatcher.loop import Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
 from forgather_spool.dispatcher.retention import remove_outdated
 from forgather_spool.dispatcher.wake import wake
@@ -184,11 +185,11 @@ class _Life:
         self.asked_to_leave = True
 
     def _status(self, dispatcher: Dispatcher) -> str:
-        return f"{len(dispatcher.waitlist)} waiting, {len(dispatcher.running)} running"
+        return f"{len(dispatcher.deciding.waitlist)} waiting, {len(dispatcher.running)} running"
 
     def _publish(self, dispatcher: Dispatcher) -> None:
         """hosts/<host>.json: what others may know of this host; written when it changes and with the belt."""
-        facts = ([_card(gpu) for gpu in dispatcher.gpus], int(time.monotonic() // BELT_S))
+        facts = ([_card(gpu) for gpu in dispatcher.deciding.gpus], int(time.monotonic() // BELT_S))
         if facts == self._published:
             return
         self._published = facts
@@ -204,11 +205,7 @@ class _Life:
         files.note(self.spool.paths.host(self.host_name), document, self.spool.paths.tmp)
 
     def _say_reasons(self, dispatcher: Dispatcher) -> None:
-        if dispatcher.decision is None:
-            self._reasons = {}
-            return
-        first = list(dispatcher.waitlist.candidates(skip=lambda _: False))[:REASONS_SHOWN]
-        reasons = {job_id: reason.text for job_id, reason in dispatcher.decision.reasons(first).items()}
+        reasons = dispatcher.deciding.reasons(REASONS_SHOWN)
         for job_id, text in reasons.items():
             if self._reasons.get(job_id) != text:
                 _say(f"{job_id}: {text}")

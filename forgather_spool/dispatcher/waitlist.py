@@ -12,7 +12,7 @@ claim.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from forgather_spool.document import Document
@@ -127,8 +127,25 @@ class Waitlist:
                     continue
             if no_longer(asks, -minus_priority) or skip(job_id):
                 continue
-            state = MET if after is None or not asks.after else after(asks.after)
-            yield Waiting(job_id, -minus_priority, asks, state, self._not_before.get(job_id))
+            yield self._waiting(entry, asks, after)
+
+    def coming_after(self) -> dict[str, list[Entry]]:
+        """By job id, those read so far that come after it."""
+        found: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            asks = self._known.get(entry[1])
+            for wish in asks.after if asks is not None else ():
+                found.setdefault(wish.job_id, []).append(entry)
+        return found
+
+    def waiting(self, entries: Iterable[Entry], after: Callable[[tuple[After, ...]], AfterState]) -> list[Waiting]:
+        """Those of `entries` that still wait and were read, in start order; `after` as for `candidates`."""
+        here = sorted((entry for entry in entries if entry[1] in self._known and entry in self), key=start_order)
+        return [self._waiting(entry, self._known[entry[1]], after) for entry in here]
+
+    def _waiting(self, entry: Entry, asks: Asks, after: Callable[[tuple[After, ...]], AfterState] | None) -> Waiting:
+        state = MET if after is None or not asks.after else after(asks.after)
+        return Waiting(entry[1], -entry[0], asks, state, self._not_before.get(entry[1]))
 
     def _read(self, entry: Entry) -> Asks | None:
         try:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.dispatcher.dependencies import Dependencies, refuse
+from forgather_spool.dispatcher.dependencies import Dependencies
 from forgather_spool.dispatcher.launch import Launcher, NotLaunched
+from forgather_spool.dispatcher.unmet import refuse
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.host.process import ProcessHost
 from forgather_spool.job import Claim, GpuRef, Terms, format_at

@@ -122,10 +122,10 @@ FAULTS = (
     ),
     Fault(
         "a card is free once its job was asked to stop",
-        "dispatcher/loop.py",
-        "        return view_of(self.spool, claims, self.running.lingering, self.gpus, self.nvml_problem)\n",
-        "        heedful = {i: c for i, c in claims.items() if self.spool.asked_to_stop_by(i) is None}\n"
-        "        return view_of(self.spool, heedful, self.running.lingering, self.gpus, self.nvml_problem)\n",
+        "dispatcher/deciding.py",
+        "        view = view_of(self._spool, claims, lingering, self.gpus, self.nvml_problem, self._on_trouble)\n",
+        "        heedful = {i: c for i, c in claims.items() if self._spool.asked_to_stop_by(i) is None}\n"
+        "        view = view_of(self._spool, heedful, lingering, self.gpus, self.nvml_problem, self._on_trouble)\n",
         f"{DISPATCHER}::test_a_card_is_not_given_away_while_a_stopped_job_still_runs",
     ),
     Fault(
