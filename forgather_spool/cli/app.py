@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {  # name: where it is defined under forg
     "control": ("control:control", "Ask a running trainer: where it is, to save, to stop."),
     "logs": ("logs_group:logs", "Look at what training runs logged."),
     "gpu": ("gpu:gpu", "The cards, and who may use them."),
+    "dataset": ("dataset:dataset", "What is in a data set: examples, columns, sizes, lengths."),
     "dataset-server": ("dataset_server:dataset_server", "Serve data sets to training on other hosts."),
     "tls": ("tls:tls", "Certificates for our servers: make, renew, exchange."),
     "top": ("top:top", "The queue, the cards and a log on one screen, with keys."),

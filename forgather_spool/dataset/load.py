@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import Any
 
 from forgather_spool.dataset.address import SERVER_VARIABLE
 from forgather_spool.dataset.bounds import parse_split
 from forgather_spool.dataset.iterable import ComposableIterableDataset, LengthEstimate
+from forgather_spool.dataset.progress import teller
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.errors import UsageError
-
-QUIET_S, EVERY_S = 2.0, 5.0
 
 
 def fast_load_iterable_dataset(
@@ -60,7 +58,7 @@ def fast_load_iterable_dataset(
             num_proc=num_proc,
             index_dir=index_dir,
             options=load_dataset_kwargs,
-            progress=told_on_stderr(),
+            progress=teller(),
         )
     data = ComposableIterableDataset(rows, length_estimate=length_estimate, reset_length_on_iter=reset_length_on_iter)
     return data if start is None and stop is None else data.slice(start, stop)
@@ -73,16 +71,3 @@ def _remote(servers: str, request: dict[str, Any], dropped: dict[str, Any]) -> R
         names = ", ".join(sorted(dropped))
         print(f"warning: a dataset server takes no options of load_dataset: {names} left out", file=sys.stderr)
     return remote_rows(servers, {key: value for key, value in request.items() if value})
-
-
-def told_on_stderr() -> Any:
-    """Progress of a build that takes longer than two seconds, a line every five."""
-    due = time.monotonic() + QUIET_S
-
-    def tell(what: str, done: int, total: int) -> None:
-        nonlocal due
-        if time.monotonic() >= due:
-            due = time.monotonic() + EVERY_S
-            print(f"forgather dataset: {what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    return tell

@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.storage import cache, hub
 from forgather_spool.dataset.storage.opening import open_files
-from forgather_spool.dataset.storage.scan import Progress
 from forgather_spool.dataset.storage.sources import Source, source_of
 from forgather_spool.errors import Missing, UsageError
 

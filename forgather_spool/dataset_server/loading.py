@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import os
 
-from forgather_spool.dataset.load import told_on_stderr
 from forgather_spool.dataset.local import local_rows
+from forgather_spool.dataset.progress import plain_lines
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset_server.policy import Wanted, patterns_in
 from forgather_spool.errors import UsageError
@@ -30,7 +30,7 @@ def load(wanted: Wanted, *, downloads: bool = False) -> Rows:
         wanted.revision,
         on_hub=wanted.source == "hf",
         downloads=downloads,
-        progress=told_on_stderr(),
+        progress=plain_lines(),
     )
 
 

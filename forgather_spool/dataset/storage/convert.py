@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from forgather_spool.dataset.errors import BadDataset
-from forgather_spool.dataset.storage.scan import Progress
+from forgather_spool.dataset.progress import Progress
 
 ROWS = 1000
 TEXT_BYTES = 16 << 20
@@ -32,6 +32,7 @@ def convert(paths: list[str], format_: str, folder: Path, progress: Progress | N
     """
     read = READERS[format_]
     schema = _json_schema(paths) if format_ == "json" else None
+    rows = 0
     for number, path in enumerate(paths):
         try:
             found, batches = read(path, schema)
@@ -39,11 +40,12 @@ def convert(paths: list[str], format_: str, folder: Path, progress: Progress | N
             with pa.OSFile(str(folder / f"{number:05}.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as out:
                 for batch in batches:
                     _write(out, batch, schema)
+                    rows += batch.num_rows
+                    if progress:
+                        progress(f"rows copied into the cache, file {number + 1} of {len(paths)}", rows, 0)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise BadDataset(f"{path}: cannot be read as {format_}: {reason}") from None
-        if progress:
-            progress("files copied into the cache", number + 1, len(paths))
 
 
 def _write(out: Any, batch: Any, schema: Any) -> None:

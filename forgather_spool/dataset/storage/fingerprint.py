@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage.columns import column_of
-from forgather_spool.dataset.storage.scan import Progress
 from forgather_spool.dataset.storage.stored import StoredRows
 
 BLOCK_ROWS = 1024
@@ -43,7 +43,7 @@ def fingerprint(rows: StoredRows, progress: Progress | None = None) -> str:
             for piece in canonical(array):
                 found.update(piece)
         if progress:
-            progress("blocks hashed", done, len(chosen))
+            progress("blocks of 1,024 rows hashed", done, len(chosen))
     return f"{'w1' if whole else 's1'}-{found.hexdigest()[:32]}"
 
 

@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from forgather_spool.dataset.errors import BadDataset, ContentChanged
+from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage import cache
 from forgather_spool.dataset.storage.convert import convert
 from forgather_spool.dataset.storage.fingerprint import fingerprint
 from forgather_spool.dataset.storage.index import Index, Stamp, load, save, stamp
 from forgather_spool.dataset.storage.region import Region
-from forgather_spool.dataset.storage.scan import NeedsCopy, Progress, scan
+from forgather_spool.dataset.storage.scan import NeedsCopy, scan
 from forgather_spool.dataset.storage.stored import StoredRows
 from forgather_spool.errors import StorageFailed
 

@@ -6,20 +6,20 @@ end marker: pyarrow reads one that was cut between two messages without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from forgather_spool.dataset.errors import BadDataset
+from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage.columns import Column, buffers_of, column_of
 from forgather_spool.dataset.storage.region import Region
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 OLD_END = b"\x00\x00\x00\x00"  # before Arrow 0.15
 ABSENT = -1  # no such buffer: no nulls, or nothing in it
-Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
 
 
 class NeedsCopy(Exception):
@@ -54,15 +54,16 @@ def scan(paths: Sequence[str], sizes: Sequence[int], region: Region, progress: P
         NeedsCopy: a file must be copied into a plain stream first.
     """
     found = Scan()
+    whole = sum(sizes)
     for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
         try:
             _scan_file(found, number, path, size, region)
+            if progress:
+                progress("bytes indexed", sum(sizes[: number + 1]), whole)
         except pa.ArrowInvalid as error:
             raise BadDataset(f"{path}: not an Arrow stream: {_first_line(error)}") from None
         except (OSError, pa.ArrowException) as error:
             raise BadDataset(f"{path}: damaged or cut short: {_first_line(error)}") from None
-        if progress:
-            progress("files indexed", number + 1, len(paths))
     return found
 
 
