@@ -75,6 +75,8 @@ def field_schema(field: Field) -> dict[str, object]:
         found |= {k: v for k, v in (("minimum", field.minimum), ("maximum", field.maximum)) if v is not None}
     if field.kind == "strings" and field.minimum is not None:
         found["minItems"] = int(field.minimum)
+    if field.absolute:
+        found["pattern"] = "^/"
     if field.choices:
         found["enum"] = list(field.choices)
     if field.default is not REQUIRED and field.default is not None:

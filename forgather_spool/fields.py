@@ -19,9 +19,10 @@ class Field:
 
     kind: string, integer, number, boolean, strings (a list), string_map, object, objects (a list).
     `default` REQUIRED means the key must stand; None also allows null, as `nullable` does beside another default.
+    `absolute`: a path from the root, asked for where a document enters; one that stands already may be what it is.
     """
 
-    __slots__ = ("choices", "default", "fields", "help", "kind", "maximum", "minimum", "nullable")
+    __slots__ = ("absolute", "choices", "default", "fields", "help", "kind", "maximum", "minimum", "nullable")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Field:
         choices: tuple[str, ...] = (),
         fields: dict[str, Field] | None = None,
         nullable: bool = False,
+        absolute: bool = False,
         help: str = "",
     ) -> None:
         self.kind = kind
@@ -42,6 +44,7 @@ class Field:
         self.choices = choices
         self.fields = fields
         self.nullable = nullable or default is None
+        self.absolute = absolute
         self.help = help
 
 
@@ -69,12 +72,26 @@ def check(document: Document, fields: dict[str, Field], *, where: str = "$", unk
 def _check_value(where: str, value: object, field: Field, unknown: str) -> None:
     if value is None and field.nullable:
         return
+    if where == "$.version":
+        _refuse_newer(where, value, field)
     _CHECKS[field.kind](where, value, field)
+    if field.absolute and unknown == "refuse" and not str(value).startswith("/"):
+        raise BadDocument(where, f"{value!r} is not an absolute path", hint="begin it with /")
     if field.fields is not None and isinstance(value, dict):
         check(value, field.fields, where=where, unknown=unknown)
     if field.fields is not None and isinstance(value, list):
         for i, item in enumerate(value):
             check(item, field.fields, where=f"{where}[{i}]", unknown=unknown)
+
+
+def _refuse_newer(where: str, value: object, field: Field) -> None:
+    """A file of a later version is whole, and not for us to guess at."""
+    if isinstance(value, int) and field.maximum is not None and value > field.maximum:
+        raise BadDocument(
+            where,
+            f"{value}: written by a newer forgather; this one reads up to {_plain(field.maximum)}",
+            hint="upgrade forgather, or look with the one that wrote it",
+        )
 
 
 def _wrong(where: str, wanted: str, value: object) -> BadDocument:

@@ -298,8 +298,8 @@ PendingReason = (
 
 
 def at_text(at: datetime) -> str:
-    """To the second and in UTC, as `sched why` shows it."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    """To the second, in this machine's zone and with its offset: ``2026-11-21 13:05:00 +0100``."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %z}"
 
 
 def gib_down(size_bytes: int) -> str:

@@ -45,7 +45,7 @@ SNAPSHOT: dict[str, Field] = {
 SPEC: dict[str, Field] = {
     "version": _VERSION,
     "argv": Field("strings", minimum=1, help=_ARGV0),
-    "cwd": Field("string", None, help="the directory it runs in; absent: the home directory"),
+    "cwd": Field("string", None, absolute=True, help="the directory it runs in, absolute; absent: the home directory"),
     "env": Field("string_map", {}, help="variables set for the job, over the host's own few"),
     "name": Field("string", None, maximum=200, help="for people; need not be unique"),
     "gpus": Field("integer", 0, minimum=0, maximum=1024, help="how many cards; 0 runs without any"),

@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
+from hypothesis import HealthCheck
 
 from tests import hosts
 from tests.hosts import TestHost
+
+hypothesis.settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.settings.load_profile("shared-machine")
 
 HOST_FIXTURES = {"systemd_host", "new_host"}
 

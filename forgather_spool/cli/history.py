@@ -140,14 +140,17 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
         return
     if os.path.lexists(name):
         raise UsageError(f"{shown(name)} is there already", hint="export to another name, or remove it first")
-    partial = f"{name}.{os.getpid()}.part"
+    path = os.path.abspath(name)
+    if not os.path.isdir(os.path.dirname(path)):
+        raise UsageError(f"{shown(name)}: no such directory", hint="make it first")
+    partial = f"{path}.{os.getpid()}.part"
     try:
         with open(partial, "xb", opener=_private) as file:
             with _compressing(name, file) as out:
                 yield out
             file.flush()
             files.sync(file.fileno())
-        files.move(partial, name if "/" in name else f"./{name}")
+        files.move(partial, path)
     except OSError as error:
         raise files.failed("write", name, error) from None
     finally:

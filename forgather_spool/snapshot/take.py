@@ -108,7 +108,8 @@ def _remarks(top: str, untracked: list[str], untracked_bytes: int) -> list[str]:
     if own:
         some = ", ".join([name for name in untracked if not name.endswith("/")][:SHOWN])
         more = ", ..." if own > SHOWN else ""
-        found.append(f"the snapshot includes {own} new files ({untracked_bytes:,} bytes): {some}{more}")
+        new_files = "1 new file" if own == 1 else f"{own} new files"
+        found.append(f"the snapshot includes {new_files} ({untracked_bytes:,} bytes): {some}{more}")
     if nested:
         found.append(f"the snapshot does not include other repositories within this one: {', '.join(nested[:SHOWN])}")
     if os.path.exists(f"{top}/.gitmodules"):

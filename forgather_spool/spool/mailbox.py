@@ -20,7 +20,7 @@ from forgather_spool import command, schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths
+from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
 from forgather_spool.spool.queue import utc_now
 
 ACK = ".ack.json"
@@ -30,7 +30,9 @@ MAX_REASON_CHARACTERS = 4000
 
 
 def is_mailbox_name(text: str) -> bool:
-    """Whether `text` can name a job's folder: ours, or one a training script chose."""
+    """Whether `text` can name a job's folder: a job of ours, also a member of an array, or one a script chose."""
+    if is_job_id(text):
+        return True
     allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
     return 0 < len(text) <= 128 and not text.strip(allowed) and text[0] not in ".-"
 

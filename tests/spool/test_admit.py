@@ -33,6 +33,7 @@ POISON = {
     "string-argv": b'{"argv": "rm -rf /"}',
     "unknown-key": b'{"argv": ["x"], "gpu": 1}',
     "newer": b'{"version": 2, "argv": ["x"]}',
+    "relative-cwd": b'{"argv": ["x"], "cwd": "runs/7"}',
     "negative-gpus": b'{"argv": ["x"], "gpus": -1}',
     "priority-too-high": b'{"argv": ["x"], "priority": 99999999999}',
     "env-name": b'{"argv": ["x"], "env": {"A=B": "c"}}',
@@ -89,6 +90,16 @@ def test_poison_is_set_aside_with_a_reason_and_the_others_are_admitted(spool, na
     assert rejected(spool) == [f"{name}.json"]
     assert len(why(spool, f"{name}.json").splitlines()[0]) > 10
     assert len(spool.waiting()) == 1
+
+
+def test_a_file_of_a_later_version_is_said_to_be_one(spool):
+    drop(spool, "later.json", POISON["newer"])
+
+    list(admit.admit(spool))
+
+    first, fix, _ = why(spool, "later.json").splitlines()
+    assert first.endswith("$.version: 2: written by a newer forgather; this one reads up to 1")
+    assert "upgrade" in fix
 
 
 def test_what_is_no_regular_file_is_set_aside(spool):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forgather_spool.job import Exited, Refused
 from forgather_spool.spool import batch
+from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.queue import Spool
 from tests.story.test_submit import Run, forgather, home
 from tests.story.world import World
@@ -172,3 +173,15 @@ def test_the_name_of_an_array_means_all_of_it_to_who_comes_after(forgather: Run)
     [all_of_it] = json.loads(whole.stdout)["after"]
     assert "[" not in all_of_it["job"]
     assert json.loads(one.stdout)["after"] == [{"job": f"{all_of_it['job']}[2]", "when": "ok"}]
+
+
+def test_a_member_is_looked_at_like_any_job(world: World, forgather: Run):
+    """Its folder has brackets in its name, and so has its trainer's control folder."""
+    family = submit_array(world, "0-1")
+    world.dispatch_all()
+
+    answer = forgather("job", "status", family)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.count("outcome:") == 2
+    assert Mailbox(world.spool.paths, f"{family}[1]").status() is None

@@ -29,9 +29,11 @@ def there(tmp_path: Path) -> Spool:
     return Spool(str(tmp_path / "there")).create()
 
 
-def run(spool: Spool, *words: str, data: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+def run(
+    spool: Spool, *words: str, data: bytes = b"", cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[bytes]:
     environ = {**os.environ, "FORGATHER_HOME": spool.paths.home, **env}
-    return subprocess.run([*FORGATHER, *words], env=environ, input=data, capture_output=True, timeout=60)
+    return subprocess.run([*FORGATHER, *words], env=environ, input=data, cwd=cwd, capture_output=True, timeout=60)
 
 
 @pytest.mark.parametrize("ending", ["tar.gz", "tgz", "tar", "tar.zst"])
@@ -95,6 +97,17 @@ def test_only_what_was_asked_for_goes_out(here: Spool, there: Spool, tmp_path: P
     run(there, "import", file)
 
     assert locate(there, failed[1]) and not locate(there, ok[1])
+
+
+def test_a_bare_name_is_a_file_here(here: Spool, tmp_path: Path) -> None:
+    builders.ended(here)
+
+    exported = run(here, "export", "history.tar", cwd=tmp_path)
+
+    assert (exported.returncode, exported.stderr) == (0, b"")
+    assert [path.name for path in tmp_path.glob("history*")] == ["history.tar"]
+    nowhere = run(here, "export", "nowhere/history.tar", cwd=tmp_path)
+    assert (nowhere.returncode, b"no such directory" in nowhere.stderr) == (2, True)
 
 
 def test_a_file_that_is_there_is_not_written_over(here: Spool, tmp_path: Path) -> None:

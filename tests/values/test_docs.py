@@ -25,6 +25,9 @@ SPECS = [
     {"argv": ["true"], "colour": "red"},
     {"argv": ["true"], "env": {"A": 1}},
     {"argv": ["true"], "version": 2},
+    {"argv": ["true"], "cwd": "/"},
+    {"argv": ["true"], "cwd": "here"},
+    {"argv": ["true"], "cwd": ""},
     {},
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -22,8 +23,20 @@ def test_a_job_waits_for_its_time_and_the_loop_is_told_when_that_is():
     assert decision.starts == ()
     assert decision.look_again_at == SOON - timedelta(minutes=1)
     assert reason(later, view) == BeginsLater(SOON)
-    assert reason(later, view).text == "does not start before 2026-11-21 12:05:00 UTC"
     assert started([job("a", 0, begin_at=NOW)], view) == {"a": []}
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"), [("UTC", "2026-11-21 12:05:00 +0000"), ("Europe/Berlin", "2026-11-21 13:05:00 +0100")]
+)
+def test_a_time_is_told_as_the_clock_on_the_wall_shows_it(zone: str, shown: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert reason(job("a", 0, begin_at=SOON), host()).text == f"does not start before {shown}"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_job_that_failed_waits_out_its_pause():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from forgather_spool.pending import CardsBusy, CardsKept
+from forgather_spool.pending import CardsBusy, CardsKept, at_text
 from forgather_spool.policy import Kept, decide
 from tests.values.policy_cases import NOW, card, holder, host, job, process, reason, started, submitted
 
@@ -50,7 +50,7 @@ def test_it_is_told_when_it_starts_or_why_that_cannot_be_known():
     found = reason(job(LONG, 2), known)
     assert isinstance(found, CardsKept)
     assert found.text == (
-        "waits for 2 cards: 1 of 2 is free for it; cards 0, 1 kept for it, starts by 2026-11-21 12:20:20 UTC"
+        f"waits for 2 cards: 1 of 2 is free for it; cards 0, 1 kept for it, starts by {at_text(NOW + in_minutes(20))}"
     )
     assert reason(job(LONG, 2), unknown).text == (
         "waits for 2 cards: 1 of 2 is free for it; cards 0, 1 kept for it, when it starts cannot be known: "
@@ -68,7 +68,7 @@ def test_who_waits_because_of_it_is_told_so():
     assert isinstance(found, CardsBusy)
     assert [obstacle.text for obstacle in found.details] == [
         "card 0: job q_1",
-        f"card 1: kept for job {LONG}, which starts by 2026-11-21 12:20:20 UTC",
+        f"card 1: kept for job {LONG}, which starts by {at_text(NOW + in_minutes(20))}",
     ]
 
 
@@ -77,7 +77,7 @@ def test_who_has_not_waited_long_is_told_from_when_on_cards_are_kept():
 
     assert isinstance(found, CardsBusy)
     assert found.kept_from_at == NOW + timedelta(minutes=10)
-    assert found.text.endswith("; from 2026-11-21 12:10:00 UTC on cards are kept for it")
+    assert found.text.endswith(f"; from {at_text(NOW + timedelta(minutes=10))} on cards are kept for it")
 
 
 def test_the_cards_that_come_free_first_are_the_ones_kept():
