@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev,http,train,dataset,lightning,plot
+EXTRAS ?= dev,http,train,dataset,lightning,plot,top
 WITH ?=
 JOBS ?= 2
 ARGS ?=
