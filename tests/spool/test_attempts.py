@@ -1,6 +1,7 @@
 """A job that is run again: each attempt has its folder, and every reader means the current one."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove
 from forgather_spool.spool.stop import Stopped, stop
 from tests import builders
+from tests.spool.crashing import dies_after
 
 AGAIN = {"version": 1, "reason": "retry", "retries": 1, "after_outcome": {"kind": "exited", "exit_code": 7}}
 
@@ -79,6 +81,23 @@ def test_an_attempt_is_made_once(spool: Spool) -> None:
     found = attempts.again(spool.paths, entry[1], 2)
     assert found is not None and found["reason"] == "retry"
     assert files.names(spool.paths.tmp) == []
+
+
+def test_wherever_its_maker_dies_an_attempt_that_is_there_says_why(tmp_path: Path) -> None:
+    """Else it would not count, and a job with one retry would have two."""
+    made = Counter()
+    for calls in range(40):
+        spool = Spool(str(tmp_path / str(calls))).create()
+        entry = builders.ending(spool)
+
+        with dies_after(calls):
+            attempts.make(spool.paths, entry[1], 2, AGAIN)
+
+        attempt = spool.attempt(entry[1])
+        assert attempt == 1 or attempts.again(spool.paths, entry[1], attempt) is not None, calls
+        made[attempt] += 1
+
+    assert made[1] and made[2]
 
 
 def test_a_half_made_attempt_of_a_dead_writer_is_swept(spool: Spool) -> None:

@@ -86,6 +86,8 @@ def test_whether_a_job_has_started_or_ended_is_not_guessed(spool: Spool, bad_mom
         for ask in (spool.has_started, spool.has_result, spool.asked_to_stop_by):
             with pytest.raises(StorageFailed):
                 ask("q_1738012412345_a1b2c3d4")
+            with pytest.raises(StorageFailed):
+                ask("q_1738012412345_a1b2c3d4", 1)
 
 
 def test_a_runner_that_cannot_look_for_requests_goes_on_and_looks_again_soon(

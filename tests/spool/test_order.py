@@ -13,9 +13,10 @@ from forgather_spool.job import Cancelled, State
 from forgather_spool.spool import admit, files, order
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import locate, waiting_places
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.stop import Stopped, stop
 from tests import builders
+from tests.spool.crashing import another_acts_after
 
 FORK = multiprocessing.get_context("fork")
 
@@ -120,6 +121,28 @@ def test_of_a_hold_and_a_claim_exactly_one_wins(spool: Spool) -> None:
     assert sorted([*held, *claimed]) == entries
     assert spool.held() == sorted(held)
     assert spool.taken(builders.HOST) == claimed
+
+
+def test_of_a_hold_and_a_claim_that_interleave_anywhere_one_wins(tmp_path: Path) -> None:
+    """The claim happens whole between any two changes of the hold."""
+    for calls in range(6):
+        spool = Spool(str(tmp_path / str(calls))).create()
+        spool.open_host(builders.HOST)
+        entry = builders.submitted(spool)
+        won: list[str] = []
+
+        def claim(spool: Spool = spool, entry: Entry = entry, won: list[str] = won) -> None:
+            try:
+                spool.claim(entry, builders.HOST)
+                won.append("claim")
+            except AlreadyClaimed:
+                pass
+
+        with another_acts_after(calls, claim):
+            won += ["hold"] * len(order.hold(spool, [entry]))
+
+        assert len(won) == 1, (calls, won)
+        assert len(spool.held()) + len(spool.taken(builders.HOST)) + len(spool.waiting()) == 1
 
 
 # -- another priority -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from forgather_spool.spool.place import rejected_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import stop
 from tests import builders
-from tests.spool.crashing import dies_after
+from tests.spool.crashing import another_acts_after, dies_after
 
 FORK = multiprocessing.get_context("fork")
 SPEC = {"argv": ["true"], "unique": "nightly"}
@@ -156,6 +157,34 @@ def _submits(home: str, barrier, won) -> None:
         except Busy:
             continue
     won.put((None, ""))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["a_new_key", "the_key_of_a_job_that_ended"])
+def test_of_two_that_interleave_anywhere_exactly_one_gets_the_key(ended: bool, tmp_path: Path) -> None:
+    """The second submit happens whole between any two changes of the first."""
+    outcomes = Counter()
+    for calls in range(40):
+        spool = Spool(str(tmp_path / str(calls))).create()
+        if ended:
+            builders.ended(spool, unique="key")
+        told: list[str] = []
+
+        with another_acts_after(calls, lambda spool=spool, told=told: told.append(_told(spool, "second"))):
+            told.append(_told(spool, "first"))
+
+        assert len(told) == 1 or sorted(told) in (["first", "refused"], ["refused", "second"]), (calls, told)
+        assert len(spool.waiting()) == 1
+        outcomes.update(told)
+
+    assert outcomes["first"] and outcomes["second"]
+
+
+def _told(spool: Spool, who: str) -> str:
+    try:
+        unique.submit(spool, {"argv": ["true"], "name": who, "unique": "key"})
+    except Busy:
+        return "refused"
+    return who
 
 
 ROUNDS = 30

@@ -16,6 +16,14 @@ RACES = "tests/spool/test_races.py"
 RUNNER = "tests/story/test_runner.py"
 DISPATCHER = "tests/story/test_dispatcher.py"
 BAD_MOMENTS = "tests/spool/test_bad_moments.py"
+BATCH = "tests/spool/test_batch.py"
+ORDER = "tests/spool/test_order.py"
+UNIQUE = "tests/spool/test_unique.py"
+EDIT = "tests/story/test_sched_edit.py"
+AGAIN = "tests/story/test_run_again.py"
+ATTEMPTS = "tests/spool/test_attempts.py"
+RESERVE = "tests/values/test_policy_reserve.py"
+GATES = "tests/values/test_policy_gates.py"
 
 
 @dataclass(frozen=True)
@@ -47,14 +55,14 @@ FAULTS = (
     Fault(
         "a dropped file is not synced when it is admitted",
         "spool/files.py",
-        "        os.fchmod(fd, FILE_MODE)\n        os.fsync(fd)\n    except OSError as error:\n",
-        "        os.fchmod(fd, FILE_MODE)\n    except OSError as error:\n",
+        "        if mode is not None:\n            os.fchmod(fd, mode)\n        os.fsync(fd)\n",
+        "        if mode is not None:\n            os.fchmod(fd, mode)\n        else:\n            os.fsync(fd)\n",
         POWER_CUT,
     ),
     Fault(
         "a file is written in place",
         "spool/files.py",
-        "    staged = _stage(data, tmp)\n    try:\n        _link(staged, path)\n",
+        "    staged = _stage(data, tmp, durable=durable)\n    try:\n        _link(staged, path)\n",
         "    staged = f'{tmp}/none'\n    try:\n"
         "        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)\n"
         "        os.write(fd, data)\n        os.fsync(fd)\n        os.close(fd)\n",
@@ -70,9 +78,9 @@ FAULTS = (
     Fault(
         "a job is claimed by looking and then copying",
         "spool/queue.py",
-        "            files.move(source, self.paths.taken(folder, entry[1], -entry[0]))\n",
+        "            files.move(source, self.paths.taken(folder, job_id, priority), durable=durable)\n",
         "            data = files.read_bytes(source)\n"
-        "            files.write_bytes_once(self.paths.taken(folder, entry[1], -entry[0]), data, self.paths.tmp)\n"
+        "            files.write_bytes_once(self.paths.taken(folder, job_id, priority), data, self.paths.tmp)\n"
         "            files.discard(source)\n",
         f"{RACES}::test_sixteen_dispatchers_share_ten_thousand_jobs_and_none_is_taken_twice",
     ),
@@ -93,9 +101,9 @@ FAULTS = (
     Fault(
         "the end of the go-pipe is taken for a go",
         "runner/nursery.py",
-        "        if os.read(go_fd, 1) == GO:\n",
-        "        if os.read(go_fd, 1) in (GO, b''):\n",
-        f"{RUNNER}::test_without_a_go_nothing_runs",
+        "Request.from_bytes(said[len(GO) : -len(GO)]) if said.startswith(GO) and said.endswith(GO) else",
+        "Request.from_bytes(said.strip(GO)) if said else",
+        f"{RUNNER}::test_a_child_that_was_told_half_of_it_runs_nothing",
     ),
     Fault(
         "a runner starts without renaming its claim",
@@ -115,8 +123,9 @@ FAULTS = (
         "a job is put away before its result stands",
         "runner/result.py",
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n'
-        '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n',
-        '    _patiently(lambda: spool.finish(entry, host, str(result["ended_at"])), journal)\n'
+        "    if not is_last():\n        return\n"
+        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n',
+        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n'
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n',
         RUNNER_KILLED,
     ),
@@ -169,5 +178,110 @@ FAULTS = (
         '    return failed("read", path, error)\n\n\n# These say',
         '    return UnreadableFile(f"{path}: {error.strerror}")\n\n\n# These say',
         f"{BAD_MOMENTS}::test_a_job_whose_spec_cannot_be_read_now_goes_on_waiting",
+    ),
+    Fault(
+        "a large batch is not synced",
+        "spool/batch.py",
+        "            files.sync_file_system(self._folder)\n            return\n",
+        "            return\n",
+        f"{BATCH}::test_a_batch_as_large_as_needs_one_sync_is_durable_and_whole",
+    ),
+    Fault(
+        "a batch is written where it is read",
+        "spool/batch.py",
+        "        self._make_durable()\n        target = self._spool.paths.batch(self.batch_id)\n        try:\n",
+        "        spread(self._spool)\n        self._make_durable()\n"
+        "        target = self._spool.paths.batch(self.batch_id)\n        try:\n"
+        "            files.move_all(self._folder, self._spool.paths.queue, _job_names(self._folder))\n",
+        f"{BATCH}::test_a_submitter_that_dies_anywhere_has_submitted_all_or_nothing",
+    ),
+    Fault(
+        "a dropped array is copied and not moved when it is decided",
+        "spool/batch.py",
+        '        files.move(path, f"{self._folder}/{MARK}")\n',
+        '        files.mark(f"{self._folder}/{MARK}")\n',
+        f"{BATCH}::test_of_two_dispatchers_that_write_out_one_dropped_array_one_wins",
+    ),
+    Fault(
+        "the next attempt has its folder before the folder says why",
+        "spool/files.py",
+        '        write_once(f"{staged}/{name}", document, tmp)\n        try:\n'
+        "            os.rename(staged, path)  # onto a directory that is not empty it fails (rename(2))\n",
+        '        try:\n            os.rename(staged, path)\n            write_once(f"{path}/{name}", document, tmp)\n',
+        f"{ATTEMPTS}::test_wherever_its_maker_dies_an_attempt_that_is_there_says_why",
+    ),
+    Fault(
+        "an attempt is made over one that stands",
+        "spool/files.py",
+        "            os.rename(staged, path)  # onto a directory that is not empty it fails (rename(2))\n",
+        "            remove_tree(path)\n            os.rename(staged, path)\n",
+        f"{ATTEMPTS}::test_an_attempt_is_made_once",
+    ),
+    Fault(
+        "a stop between two attempts is not heard",
+        "dispatcher/settle.py",
+        "            self._spool.end_unstarted(entry, self._host_name, asked_by)\n            return True\n",
+        "            pass\n",
+        "tests/spool/test_settle.py::test_a_stop_asked_for_while_the_next_attempt_is_made_counts",
+    ),
+    Fault(
+        "a runner puts a job away that is to run again",
+        "runner/run.py",
+        '        return not may_follow(self._spec, result["outcome"], preempted=preempted)\n',
+        "        return may_follow is not None\n",
+        f"{AGAIN}::test_a_job_is_tried_again_until_it_succeeds",
+    ),
+    Fault(
+        "a job is held by a second name and then the removal of the first",
+        "spool/files.py",
+        '                os.rename(f"{source}/{name}", f"{target}/{renamed(name)}")\n',
+        '                os.link(f"{source}/{name}", f"{target}/{renamed(name)}")\n'
+        '                discard(f"{source}/{name}")\n',
+        f"{ORDER}::test_of_a_hold_and_a_claim_that_interleave_anywhere_one_wins",
+    ),
+    Fault(
+        "a key is taken by looking and then writing",
+        "spool/unique.py",
+        "        if files.take_name(folder, target):\n            return\n        _refuse_twin(spool, target, key)\n",
+        "        _refuse_twin(spool, target, key)\n        files.remove_tree(target)\n"
+        "        if files.take_name(folder, target):\n            return\n",
+        f"{UNIQUE}::test_of_two_that_interleave_anywhere_exactly_one_gets_the_key",
+    ),
+    Fault(
+        "an edited spec is renamed onto the old one",
+        "spool/order.py",
+        "        if not files.exchange(staged, place.path):\n            return False\n",
+        "        files.move(staged, place.path)\n        return True\n",
+        f"{EDIT}::test_somebody_elses_release_meanwhile_wins_and_there_is_one_job",
+    ),
+    Fault(
+        "cards are kept for a job and given away all the same",
+        "policy/reserve.py",
+        "    if due_at is None or due_at > board.view.now",
+        "    if due_at is None or due_at != board.view.now",
+        f"{RESERVE}::test_cards_are_kept_for_a_job_that_has_waited_long_enough",
+    ),
+    Fault(
+        "the throttle of an array does not count those that run",
+        "policy/gates.py",
+        "    running, kept_for = board.in_family[family], _kept_for(",
+        "    running, kept_for = 0 * board.in_family[family], _kept_for(",
+        f"{GATES}::test_an_array_runs_as_many_members_at_once_as_it_says",
+    ),
+    Fault(
+        "a removal takes the folder before the job leaves the list",
+        "spool/remove.py",
+        "    try:\n        files.move(place.path, spool.paths.removed(place.job_id))\n",
+        "    files.remove_tree(folder)\n    try:\n        files.move(place.path, spool.paths.removed(place.job_id))\n",
+        "tests/spool/test_retention.py::test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next",
+    ),
+    Fault(
+        "a job is done before it is noted whom to tell",
+        "spool/queue.py",
+        "        notices.owe(self.paths, source, entry[1], host)\n        target = self.paths.ended(day, entry[1])\n"
+        "        try:\n            files.move(source, target)\n",
+        "        target = self.paths.ended(day, entry[1])\n        try:\n            files.move(source, target)\n"
+        "            notices.owe(self.paths, target, entry[1], host)\n",
+        "tests/spool/test_notices.py::test_a_job_is_not_done_before_its_telling_is_noted",
     ),
 )
