@@ -105,7 +105,7 @@ def flat_status(status: dict[str, object]) -> dict[str, object]:
     metrics, updated_at = status["metrics"], str(status["updated_at"])
     try:
         timestamp = datetime.fromisoformat(updated_at).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise BadDocument("status.json: $.updated_at", f"{updated_at!r} is not an RFC 3339 time") from None
     return {
         **(metrics if isinstance(metrics, dict) else {}),

@@ -57,6 +57,9 @@ class Gpu:
         return self.memory_total_bytes - self.memory_used_bytes
 
 
+MAX_INDEX_CHARACTERS = 20  # more is the index of no card, and far more is no integer to Python
+
+
 def excluded_indices(visible: str | None, cards: Sequence[tuple[int, str | None]]) -> frozenset[int]:
     """The indices of `cards` that CUDA would hide from a program whose CUDA_VISIBLE_DEVICES is `visible`.
 
@@ -97,7 +100,7 @@ def _device_named(entry: str, cards: Sequence[tuple[int, str | None]]) -> tuple[
     kind = _kind(entry)
     if kind == "index":
         number = re.match(r"\s*([+-]?[0-9]+)", entry)
-        index = int(number[1]) if number else -1
+        index = int(number[1]) if number and len(number[1]) <= MAX_INDEX_CHARACTERS else -1
         return (index, "") if any(index == known for known, _ in cards) else None
     uuid, slash, instances = entry.partition("/")
     if uuid.startswith("MIG-GPU-"):  # MIG-<card's UUID>/<GPU instance>/<compute instance>, drivers before R470

@@ -37,13 +37,18 @@ def format_at(at: datetime) -> str:
 
 
 def parse_at(text: str, where: str = "$") -> datetime:
-    """The aware UTC time `text` spells. Raises BadDocument."""
+    """The aware UTC time `text` spells. Raises BadDocument.
+
+    Of the years 1970 to 9000: with years added, or in any zone, it stays a time.
+    """
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise BadDocument(where, f"{text!r} is not an RFC 3339 time") from None
     if at.tzinfo is None:
         raise BadDocument(where, f"{text!r} names no time zone")
+    if not schema.FIRST_YEAR <= at.year <= schema.LAST_YEAR:
+        raise BadDocument(where, f"{text!r} is not within the years {schema.FIRST_YEAR} to {schema.LAST_YEAR}")
     return at.astimezone(UTC)
 
 

@@ -15,6 +15,8 @@ from forgather_spool.fields import check as check
 
 VERSION = 1
 PRIORITY_LIMIT = 1_000_000
+FIRST_YEAR, LAST_YEAR = 1970, 9000  # years may be added to such a time, and it be shown in any zone
+MAX_TIME_LIMIT_S = 10 * 365 * 86400
 MAX_SAFE_INTEGER = 2**53 - 1  # every JSON reader agrees up to here (RFC 8259, section 6)
 
 _VERSION = Field("integer", VERSION, minimum=1, maximum=VERSION, help="the format's version")
@@ -53,7 +55,7 @@ SPEC: dict[str, Field] = {
         "integer", None, minimum=1, maximum=MAX_SAFE_INTEGER, help="free memory each card must have"
     ),
     "priority": Field("integer", 0, minimum=-PRIORITY_LIMIT, maximum=PRIORITY_LIMIT, help="higher starts first"),
-    "time_limit_s": Field("number", None, minimum=0.001, maximum=10 * 365 * 86400, help="stopped after this long"),
+    "time_limit_s": Field("number", None, minimum=0.001, maximum=MAX_TIME_LIMIT_S, help="stopped after this long"),
     "memory_bytes": Field("integer", None, minimum=1 << 20, maximum=MAX_SAFE_INTEGER, help="at most this much memory"),
     "cpus": Field("number", None, minimum=0.01, maximum=100_000, help="at most this much CPU time per second"),
     "tty": Field("boolean", False, help="give the job a terminal (pty) instead of a pipe"),
@@ -101,8 +103,8 @@ TERMS: dict[str, Field] = {
     "shared": Field("boolean", False),
     "jobs_per_gpu": Field("integer", None),
     "preemptible": Field("boolean", False),
-    "time_limit_s": Field("number", None),
-    "grace_s": Field("number", 10.0),
+    "time_limit_s": Field("number", None, minimum=0, maximum=MAX_TIME_LIMIT_S),
+    "grace_s": Field("number", 10.0, minimum=0, maximum=86400),
     "group": Field("string", None),
 }
 _RUNNER = {"pid": Field("integer", minimum=1), "start_ticks": Field("integer", minimum=0)}
@@ -239,7 +241,7 @@ DISPATCH: dict[str, Field] = {
         1800,
         nullable=True,
         minimum=0,
-        maximum=10 * 365 * 86400,
+        maximum=MAX_TIME_LIMIT_S,
         help="how long a job waits for cards before they are kept for it; null: never",
     ),
 }

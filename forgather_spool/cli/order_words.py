@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
+from forgather_spool import schema
 from forgather_spool.cli import quantities
 from forgather_spool.document import Document
 from forgather_spool.errors import UsageError
@@ -31,6 +32,8 @@ def begin_at(text: str, now: datetime | None = None) -> str:
     now = datetime.now().astimezone() if now is None else now
     try:
         at = _time_meant(" ".join(text.lower().split()), now)
+        if at.year > schema.LAST_YEAR:
+            raise ValueError
     except (ValueError, OverflowError, UsageError):
         raise UsageError(f"{text!r} is not a time", hint=f"e.g. {BEGIN_FORMS}") from None
     if at < now:
@@ -104,7 +107,7 @@ def retry_on(text: str) -> list[str]:
     """Exit codes and words, checked. Raises UsageError."""
     causes = [part.strip() for part in text.split(",")]
     for cause in causes:
-        is_code = cause.isascii() and cause.isdecimal() and 0 < int(cause) < 256
+        is_code = cause.isascii() and cause.isdecimal() and len(cause) <= 3 and 0 < int(cause) < 256
         if cause not in RETRY_WORDS and not is_code:
             hint = f"exit codes 1 to 255, {', '.join(RETRY_WORDS)}; separated by commas"
             raise UsageError(f"{cause!r} is no exit code of a failure and no such word", hint=hint)

@@ -80,9 +80,6 @@ def list_(
 ) -> None:
     """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last.
 
-    On a narrow terminal ids are cut to what is after the time, which means the
-    job wherever one is named.
-
     An array is one line, with how many of its members wait, run, are done and
     have failed; `--members`, or naming it (q_...[*], q_...[3-7]), lists them.
     """
@@ -164,7 +161,7 @@ def resume(group: str | None, json_: bool) -> None:
 @SETTINGS_JSON
 def limit(number: str, json_: bool) -> None:
     """How many jobs that need no card may run at once; `default` is as many as this host has cores, and at least 4."""
-    if number != "default" and not (number.isdecimal() and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
+    if number != "default" and not (number.isdecimal() and len(number) <= 9 and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
         raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
     spool = Spool().create()
     now = settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))

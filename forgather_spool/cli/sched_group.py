@@ -44,7 +44,7 @@ def set_(name: str, limit: str | None, pause: bool, resume: bool, json_: bool) -
     """Set a group's limit, or pause or resume it. Holds also for jobs that wait already, and survives restarts."""
     if (limit is None and not (pause or resume)) or (pause and resume):
         raise click.UsageError("give --limit N, --pause or --resume")
-    if limit not in (None, "none") and not (limit.isdecimal() and 1 <= int(limit) <= MAX_LIMIT):
+    if limit not in (None, "none") and not (limit.isdecimal() and len(limit) <= 9 and 1 <= int(limit) <= MAX_LIMIT):
         raise click.BadParameter(f"1 to {MAX_LIMIT}, or the word none", param_hint="--limit")
     wanted = Change(
         limit=int(limit) if limit not in (None, "none") else None,

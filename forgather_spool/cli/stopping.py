@@ -60,7 +60,7 @@ def _cancel_waiting_of(spool: Spool, job_ids: Sequence[str], by: str) -> list[st
 
 
 def cancelled(came: dict[str, Stopped]) -> int:
-    """How many were cancelled while they waited."""
+    """How many never started."""
     return sum(what is Stopped.CANCELLED for what in came.values())
 
 
@@ -83,7 +83,7 @@ def cancel_all_queued(spool: Spool, by: str) -> int:
 
 
 _SAID = {
-    Stopped.CANCELLED: "cancelled while it waited",
+    Stopped.CANCELLED: "cancelled; it never started",
     Stopped.ASKED: "asked to stop: TERM, then KILL after its grace",
     Stopped.ASKED_BEFORE: "had been asked to stop already",
     Stopped.HAD_ENDED: "had ended already",

@@ -19,7 +19,7 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
-from forgather_spool.job import Claim, parse_at
+from forgather_spool.job import Claim, format_at, parse_at
 from forgather_spool.spool import admit, attempts, files
 from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.output import written_bytes
@@ -160,8 +160,7 @@ class Settler:
     def _finish(self, entry: Entry, attempt: int) -> None:
         path = self._spool.paths.result(entry[1], attempt)
         try:
-            ended_at = str(files.read_document(path)["ended_at"])
-            parse_at(ended_at)
+            ended_at = format_at(parse_at(str(files.read_document(path)["ended_at"])))
         except (BadDocument, UnreadableFile, KeyError) as error:
             # A damaged result must not keep the job in running/ for ever: the day is today's, the file stays as it is.
             self._say(f"{entry[1]}: {error}")

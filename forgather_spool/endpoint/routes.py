@@ -139,9 +139,9 @@ def _data(asked: Document) -> Document:
 def _wait_s(query: str, asked: Document) -> float:
     """From ``?wait=`` or ``wait_s``; 0: answer at once. Never longer than MAX_WAIT_S."""
     value: object = asked.get("wait_s", 0)
-    if words := parse_qs(query, max_num_fields=8).get("wait"):
-        value = words[-1]
     try:
+        if words := parse_qs(query, max_num_fields=8).get("wait"):
+            value = words[-1]
         seconds = float(value) if isinstance(value, (str, int, float)) else -1.0
     except ValueError:
         seconds = -1.0

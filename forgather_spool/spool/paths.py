@@ -28,6 +28,7 @@ ATTEMPT_PREFIX = "attempt-"
 MAX_ATTEMPT_DIGITS = 6
 AGAIN = "again.json"
 MAX_INDEX_DIGITS = 7
+MAX_STAMP_DIGITS = 14  # of milliseconds: what a calendar reaches
 _REMOVING = ".removed."
 OUTPUT = "output.log"
 _TAIL = ".from-"
@@ -66,7 +67,7 @@ def is_job_id(text: str) -> bool:
         return False
     _, stamp, tail = parts
     tail, bracket, index = tail.partition("[")
-    if not (10 <= len(stamp) <= 16 and len(tail) == 8):
+    if not (10 <= len(stamp) <= MAX_STAMP_DIGITS and len(tail) == 8):
         return False
     if bracket and not (index.endswith("]") and _is_index(index[:-1])):
         return False
@@ -75,15 +76,6 @@ def is_job_id(text: str) -> bool:
 
 def member_id(family: str, index: int) -> str:
     return f"{family}[{index}]"
-
-
-def short_id(job_id: str) -> str:
-    """What is after the time: enough to name it by (`look.find`), and to tell it from others on a narrow screen."""
-    return job_id.rpartition("_")[2] if is_job_id(job_id.replace("[*]", "")) else job_id
-
-
-def is_short_id(text: str) -> bool:
-    return is_job_id(f"q_0000000000_{text}")
 
 
 def family_of(job_id: str) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.host import proc
-from forgather_spool.job import Lost, Result
+from forgather_spool.job import Cancelled, Lost, Result
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 from tests import builders
@@ -130,3 +130,35 @@ def test_a_damaged_word_of_why_it_runs_again_ends_it_and_says_so(spool: Spool):
 
     assert spool.taken(HOST) == [] == spool.waiting()
     assert spool.paths.again(entry[1], 2) in "".join(said)
+
+
+def test_a_stop_asked_for_while_the_next_attempt_is_made_counts(
+    spool: Spool, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was decided to run it again, somebody asks the ended attempt to stop, and only then the next one is there."""
+    entry = started_by_us(spool, "an-earlier-boot", (0, spool.submit({"argv": ["false"], "retries": 3})))
+    spool.write_result(entry[1], builders.a_result({"kind": "exited", "exit_code": 1}))
+    make = attempts.make
+
+    def make_late(*args: object) -> bool:
+        spool.ask_to_stop(entry[1], by="anna", attempt=1)
+        return make(*args)
+
+    monkeypatch.setattr(attempts, "make", make_late)
+    settler.settle(entry)
+
+    assert spool.waiting() == []
+    assert Result.from_document(files.read_document(spool.paths.result(entry[1], 2))).outcome == Cancelled("anna")
+
+
+@pytest.mark.parametrize("ended_at", ["20261121T034012Z", "2026-W47-6T03:40:12+00:00", "20261121/034012Z"])
+def test_a_result_in_another_spelling_of_time_ends_the_job_on_its_day(
+    spool: Spool, settler: Settler, ended_at: str
+) -> None:
+    """Whoever wrote it: the day is a folder's name."""
+    entry = started_by_us(spool, "an-earlier-boot")
+    spool.write_result(entry[1], builders.a_result() | {"ended_at": ended_at})
+
+    settler.settle(entry)
+
+    assert files.names(spool.paths.done_on("2026-11-21")) == [f"{entry[1]}.json"]
