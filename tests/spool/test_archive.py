@@ -209,8 +209,8 @@ def test_a_job_that_is_too_large_is_refused_and_the_others_come_in(here: Spool) 
     [
         ([(f"done/2026-11-21/{ID}.json", dump({"argv": ["true"]}))], "no result"),
         ([*a_job()[:1], (f"done/2026-11-21/{ID}.json", b"{")], "imported.json"),
-        ([*a_job()[:1], (f"done/2026-11-21/{ID}.json", dump({"version": 2, "argv": ["true"]}))], "more than 1"),
-        (a_job(version=2), "more than 1"),
+        ([*a_job()[:1], (f"done/2026-11-21/{ID}.json", dump({"version": 2, "argv": ["true"]}))], "newer forgather"),
+        (a_job(version=2), "newer forgather"),
         (a_job(ended_at="yesterday"), "RFC 3339"),
         ([*a_job()[:1], *a_job()], "twice"),
     ],

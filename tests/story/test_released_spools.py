@@ -131,7 +131,7 @@ def test_a_document_of_a_newer_version_is_refused_and_not_destroyed(world: World
     shown = world.forgather("job", "status", job.job_id)
     world.dispatch_all()
 
-    assert "is more than 1" in shown.stdout + shown.stderr
+    assert "a newer forgather" in shown.stdout + shown.stderr
     copies = [found for found in Path(world.spool.paths.home).rglob("*.json") if found.read_text() == text]
     assert copies, "it is gone"
     assert named(world.spool, "claimed").state is State.DONE
