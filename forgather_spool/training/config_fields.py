@@ -36,10 +36,24 @@ TOKENIZER: dict[str, Field] = {
 DATA: dict[str, Field] = {
     "text": Field("strings", None, help="files, globs, or the word python-stdlib; each file is a document"),
     "dataset": Field("string", None, help="a folder `Dataset.save_to_disk` wrote"),
-    "column": Field("string", "text", help="dataset: the column that holds the text"),
-    "split": Field("string", "train", help="dataset: which one, of a DatasetDict"),
-    "validation": Field("number", 0.02, minimum=0, maximum=0.5, help="the share of blocks held out; 0: none"),
-    "max_bytes": Field("integer", None, minimum=1, help="use this much text at most"),
+    "stream": Field("string", None, help="a data set read while training: a file, folder or name, or one of a server"),
+    "server": Field("string", None, help="stream: its dataset server, as FORGATHER_DATASET_SERVER; null: as that says"),
+    "shuffle": Field("boolean", True, help="stream: in another order each epoch"),
+    "column": Field("string", "text", help="dataset, stream: the column that holds the text (stream: or token ids)"),
+    "split": Field("string", None, help="dataset, stream: which one, if there are several [default: train]"),
+    "validation": Field(
+        "number",
+        None,
+        minimum=0,
+        maximum=0.5,
+        help="text, dataset: the share of blocks held out; 0: none [default: 0.02]",
+    ),
+    "max_bytes": Field(
+        "integer",
+        None,
+        minimum=1,
+        help="use this much text at most; stream: this much for a bpe tokenizer [default: 64 MiB]",
+    ),
 }
 TRAIN: dict[str, Field] = {
     "model": Field("object", None, help="required"),

@@ -3,7 +3,7 @@
     train:
       model: {config: {model_type: gpt2, n_layer: 4}}     or {pretrained: FOLDER}
       tokenizer: {kind: byte}                             or bpe, pretrained
-      data: {text: python-stdlib}                         or {dataset: FOLDER, column: text}
+      data: {text: python-stdlib}                         or {dataset: FOLDER, column: text}, or {stream: local/stories}
       block_size: 256
       args: {max_steps: 400, learning_rate: 1e-3}         fields of transformers.TrainingArguments
 
@@ -19,6 +19,8 @@ from forgather_spool import schema
 from forgather_spool.errors import BadDocument
 from forgather_spool.training.config_fields import DATA, TOKENIZER, TRAIN
 
+DEFAULT_SPLIT, DEFAULT_VALIDATION = "train", 0.02
+BPE_SAMPLE_BYTES = 64 << 20
 PYTHON_STDLIB = "python-stdlib"  # in place of a path: the sources of the standard library
 
 
@@ -65,18 +67,40 @@ def _tokenizer(given: Mapping[str, Any], pretrained: str | None, absolute: Calla
 
 
 def _data(given: Mapping[str, Any], absolute: Callable[[str], str]) -> dict[str, Any]:
-    _exactly_one("$.train.data", given, ("text", "dataset"))
+    _exactly_one("$.train.data", given, ("text", "dataset", "stream"))
     text = given.get("text")
     texts = [text] if isinstance(text, str) else text
     full: dict[str, Any] = schema.check({**given, "text": texts}, DATA, where="$.train.data")
-    common = {"validation": full["validation"], "max_bytes": full["max_bytes"]}
+    if full["stream"] is not None:
+        return _streamed(full, absolute)
+    for key in ("server", "shuffle"):
+        if key in given:
+            raise BadDocument(f"$.train.data.{key}", "goes with stream")
+    validation = DEFAULT_VALIDATION if full["validation"] is None else full["validation"]
+    common = {"validation": validation, "max_bytes": full["max_bytes"]}
     if texts is not None:
         if not texts:
             raise BadDocument("$.train.data.text", "must not be empty")
         return {"text": [item if item == PYTHON_STDLIB else absolute(item) for item in texts], **common}
-    return {"dataset": absolute(full["dataset"]), "column": full["column"], "split": full["split"], **common}
+    split = full["split"] or DEFAULT_SPLIT
+    return {"dataset": absolute(full["dataset"]), "column": full["column"], "split": split, **common}
 
 
-def _exactly_one(where: str, mapping: Mapping[str, Any], keys: tuple[str, str]) -> None:
+def _streamed(full: Mapping[str, Any], absolute: Callable[[str], str]) -> dict[str, Any]:
+    """A name stays a name; what is written as a path (./data, /data, ~/data) becomes an absolute one."""
+    if full["validation"]:
+        raise BadDocument("$.train.data.validation", "goes with text and dataset: a stream holds nothing out")
+    name = full["stream"]
+    return {
+        "stream": absolute(name) if name.startswith((".", "/", "~")) else name,
+        "server": full["server"],
+        "shuffle": full["shuffle"],
+        "column": full["column"],
+        "split": full["split"],
+        "max_bytes": full["max_bytes"] or BPE_SAMPLE_BYTES,
+    }
+
+
+def _exactly_one(where: str, mapping: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     if sum(mapping.get(key) is not None for key in keys) != 1:
-        raise BadDocument(where, f"give exactly one of {' and '.join(keys)}")
+        raise BadDocument(where, f"give exactly one of {', '.join(keys[:-1])} and {keys[-1]}")

@@ -23,7 +23,7 @@ BELOW = {
     "trainers": {"spool", "host", "values", "errors"},
     "runs": {"spool", "values", "errors"},
     "trainer_control": {"trainers", "spool", "host", "values", "errors"},
-    "training": {"trainer", "spool", "host", "values", "errors"},
+    "training": {"dataset", "trainer", "spool", "host", "values", "errors"},
     "notify": {"spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
     "snapshot": {"spool", "values", "errors"},

@@ -42,8 +42,7 @@ class Blocks(Dataset):  # type: ignore[misc]
 def read_documents(section: Section) -> Iterator[str]:
     """Each document's text, at most `max_bytes` of them all. Raises BadDocument when there is nothing."""
     left = section.data["max_bytes"]
-    found = _from_files(section.data["text"]) if section.data.get("text") is not None else _from_dataset(section.data)
-    for text in found:
+    for text in _texts(section):
         if left is not None:
             data = text.encode("utf-8", "replace")[:left]
             left -= len(data)
@@ -52,6 +51,14 @@ def read_documents(section: Section) -> Iterator[str]:
             yield text
         if left == 0:
             return
+
+
+def _texts(section: Section) -> Iterator[str]:
+    if section.streams:
+        from forgather_spool.training.lm.stream import texts_of
+
+        return texts_of(section)
+    return _from_files(section.data["text"]) if "text" in section.data else _from_dataset(section.data)
 
 
 def make_blocks(section: Section, tokenizer: Any) -> tuple[Blocks, Blocks | None]:

@@ -66,9 +66,9 @@ def _make_trainer(
     args = make_arguments(section)
     with args.main_process_first(local=False):
         tokenizer = make_tokenizer(section, read_documents(section))
-    blocks, held_out = make_blocks(section, tokenizer)
+    blocks, held_out = _data(section, tokenizer, args)
     if held_out is None and args.eval_strategy.value != "no":
-        hint = "raise data.validation, give more text, or leave out eval_strategy"
+        hint = "raise data.validation, give more text (no stream), or leave out eval_strategy"
         raise BadDocument(f"{WHERE}.args.eval_strategy", "there is no block held out to evaluate on", hint=hint)
     set_seed(section.seed)
     model = make_model(section, tokenizer)
@@ -86,12 +86,29 @@ def _make_trainer(
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():
         size = sum(parameter.numel() for parameter in model.parameters())
-        print(f"{section.name}: {size / 1e6:.2f} M parameters, {len(blocks)} blocks of {section.block_size} tokens")
+        print(f"{section.name}: {size / 1e6:.2f} M parameters, {_said(blocks, section)}")
         if resumed_from is not None:
             print(f"resumes from {resumed_from}")
         sys.stdout.flush()
         _add_logs(trainer, section, config, resumed_from)
     return trainer, ours
+
+
+def _data(section: Section, tokenizer: Any, args: Any) -> tuple[Any, Any]:
+    """What to train on, and what is held out or None."""
+    if not section.streams:
+        return make_blocks(section, tokenizer)
+    if args.max_steps <= 0:
+        raise BadDocument(f"{WHERE}.args.max_steps", "is required with data.stream: a stream has no end")
+    from forgather_spool.training.lm.stream import load_blocks
+
+    return load_blocks(section, tokenizer, rank=args.process_index, ranks=args.world_size), None
+
+
+def _said(blocks: Any, section: Section) -> str:
+    if section.streams:
+        return f"{len(blocks.order)} rows, in blocks of {section.block_size} tokens"
+    return f"{len(blocks)} blocks of {section.block_size} tokens"
 
 
 def _add_logs(trainer: SavingTrainer, section: Section, config: Document, resumed_from: str | None) -> None:

@@ -12,12 +12,13 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
 
+from forgather_spool.dataset import ComposableIterableDataset
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, StorageFailed
 from forgather_spool.spool import files
 from forgather_spool.trainer.huggingface import TrainerControlCallback
 from forgather_spool.trainer.warn import warn_once as warn
-from forgather_spool.training.lm import checkpoints
+from forgather_spool.training.lm import checkpoints, stream
 
 # A full disk: OSError from Python, RuntimeError from torch.save, SafetensorError from the weights.
 SAVE_ERRORS = (OSError, RuntimeError, SafetensorError, StorageFailed)
@@ -41,6 +42,10 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         self._losses: Any = None
         self._carried: Any = None  # losses before the checkpoint that no log has had
         # The library would remove old checkpoints before the new one counts.
+        self._stream: ComposableIterableDataset | None = None
+        if isinstance(self.train_dataset, ComposableIterableDataset):
+            self._stream = self.train_dataset
+            self.args.ignore_data_skip = True  # the data set knows where it was: nothing is read to be left out
         self._keep = self.args.save_total_limit
         self.args.save_total_limit = None
 
@@ -53,11 +58,18 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
             self._load_from_checkpoint(folder)
             return
         if folder is not None:
+            if self._stream is not None:
+                stream.load_position(self._stream, folder, rank=self.args.process_index, ranks=self.args.world_size)
             try:
                 self._carried = files.read_document(self._since_log(folder))
             except (FileNotFoundError, ForgatherError):
                 pass  # another number of ranks saved it: the first mean covers fewer steps
         self.train(resume_from_checkpoint=folder)
+
+    def get_train_dataloader(self) -> Any:
+        if self._stream is None:
+            return super().get_train_dataloader()
+        return stream.Batches(self._stream, self.args.train_batch_size)
 
     def _was_the_last(self, folder: str) -> bool:
         try:
@@ -105,6 +117,8 @@ class SavingTrainer(Trainer):  # type: ignore[misc]
         steps = self.state.global_step - self._globalstep_last_logged
         since_log: Document = {"steps": steps, "loss": float(self._losses) if steps else 0.0}
         files.note(self._since_log(folder), since_log, folder)
+        if self._stream is not None:
+            stream.save_position(self._stream, folder, rank=self.args.process_index, ranks=self.args.world_size)
         if self.args.world_size > 1:
             torch.distributed.barrier()  # each rank has written its random state
         if self.args.should_save:

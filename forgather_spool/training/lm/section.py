@@ -35,10 +35,16 @@ class Section:
     seed: int
     args: dict[str, Any]
 
+    @property
+    def streams(self) -> bool:
+        """Whether the data are read while training, not before."""
+        return "stream" in self.data
+
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with to be resumed to the same losses."""
         return {
-            "model": self.model, "tokenizer": self.tokenizer, "data": self.data,
+            "model": self.model, "tokenizer": self.tokenizer,
+            "data": {key: value for key, value in self.data.items() if key != "server"},  # any that has the same
             "block_size": self.block_size, "seed": self.seed,
         }  # fmt: skip
 

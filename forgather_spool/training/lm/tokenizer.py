@@ -24,7 +24,7 @@ def make_tokenizer(section: Section, texts: Iterable[str]) -> Any:
     if section.tokenizer["kind"] == "pretrained":
         return _load(section.tokenizer["path"], f"{WHERE}.tokenizer.path")
     folder = f"{section.output_dir}/tokenizer"
-    made_from: Document = {"tokenizer": section.tokenizer, "data": section.data}
+    made_from: Document = {"tokenizer": section.tokenizer, "data": section.identity()["data"]}
     if _made_from(folder) == made_from:
         return _load(folder, f"{WHERE}.tokenizer")
     tokenizer = _wrapped(_bytes() if section.tokenizer["kind"] == "byte" else _bpe(section, texts))
