@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks import peers
 from benchmarks.lab import Lab
 from benchmarks.measure import BenchmarkFailed, Samples
 from benchmarks.row import Row, at_least, from_samples
@@ -27,6 +28,8 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
             for name, words in (("systemd-run", ["--collect"]), ("systemd-run --scope", ["--scope"])):
                 command = ["systemd-run", "--user", "--quiet", *words, "true"]
                 taken.setdefault(name, []).append(_loop(command, lab.env(), jobs // 5))
+        for name in peers.installed():
+            taken.setdefault(name, []).append(peers.drain(lab, name, jobs, AT_ONCE))
     return {name: Samples(tuple(values)) for name, values in taken.items()}
 
 
@@ -48,6 +51,10 @@ def rows(taken: Mapping[str, Samples]) -> list[Row]:
             found.append(
                 from_samples(GROUP, name.replace("run", "run --user", 1), taken[name], unit="jobs/s", note=note)
             )
+    for name in peers.SUBMIT:
+        if name in taken:
+            note = "from the opening of a gate; nothing is kept safe"
+            found.append(from_samples(GROUP, name, taken[name], unit="jobs/s", note=note))
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import peers
 from benchmarks.lab import Lab
 from benchmarks.measure import Samples, await_that, in_turns, process_ms, runs
 from benchmarks.row import Row, at_most, from_samples
@@ -35,6 +36,9 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
         "embedded": lambda: _submitted(lab, embedded),
         "embedded, stopped": lambda: _submitted_asleep(lab, asleep),
     }
+    for name in peers.installed():
+        env = peers.environment(lab)
+        actions[name] = lambda words=peers.SUBMIT[name], env=env: _stamped(lab, words, env)
     awake = [embedded]
     if systemd:
         scope = lab.env(lab.home("start-scope"), FORGATHER_HOST_KIND="systemd")
@@ -49,6 +53,7 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
     with ExitStack() as stack:
         for env in awake:
             stack.enter_context(dispatcher(lab, env))
+        stack.callback(peers.end, lab)
         return in_turns(actions, lab.rounds(40), pause_s=PAUSE_S)
 
 
@@ -65,9 +70,9 @@ def rows(taken: Mapping[str, Samples]) -> list[Row]:
                 found.append(_row(f"{words}, {note}", samples, "python3 -c pass", taken["floor"], None))
             else:
                 found.append(_row(f"{words}, {note}", samples, peer, unit_start, limit))
-    for name in ("systemd-run --scope", "spawn"):
+    for name in ("systemd-run --scope", "spawn", *peers.SUBMIT):
         if name in taken:
-            what = "fork and exec alone" if name == "spawn" else "systemd-run --user --scope"
+            what = {"spawn": "fork and exec alone", "systemd-run --scope": "systemd-run --user --scope"}.get(name, name)
             found.append(
                 _row(what, taken[name], peer if unit_start else "python3 -c pass", unit_start or taken["floor"], None)
             )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import peers
 from benchmarks.lab import Lab
 from benchmarks.measure import in_turns, runs
 from benchmarks.row import Row, at_most, from_samples
@@ -28,10 +27,11 @@ def rows(lab: Lab) -> list[Row]:
         "empty": runs(words, empty),
         "full": runs(words, full),
         "isolated": runs([lab.python, "-I", "-S", "-c", "pass"], empty),
-        **_peers(lab),
+        **{name: runs([*peers.SUBMIT[name], "true"], peers.environment(lab)) for name in peers.installed()},
     }
     with dispatcher(lab, empty), dispatcher(lab, full):
         taken = in_turns(actions, lab.rounds(60), pause_s=PAUSE_S)
+    peers.end(lab)
     floor, name = taken["floor"], "python3 -c pass"
     found = [
         from_samples(GROUP, "forgather submit", taken["empty"], peer=name, against=floor, bar=at_most(3, "ratio")),
@@ -42,17 +42,6 @@ def rows(lab: Lab) -> list[Row]:
         from_samples(GROUP, "python3 -I -S -c pass", taken["isolated"], peer=name, against=floor),
     ]  # fmt: skip
     found += [
-        from_samples(GROUP, peer, taken[peer], peer=name, against=floor) for peer in ("tsp", "nq") if peer in taken
+        from_samples(GROUP, peer, taken[peer], peer=name, against=floor) for peer in peers.SUBMIT if peer in taken
     ]
-    return found
-
-
-def _peers(lab: Lab) -> dict[str, Callable[[], float]]:
-    """Other queues of this machine: what a submit costs when nothing is kept safe."""
-    found = {}
-    env = lab.env(TS_SOCKET=f"{lab.work}/tsp.socket", NQDIR=str(lab.work / "nq"), TMPDIR=str(lab.work))
-    (lab.work / "nq").mkdir(exist_ok=True)
-    for name, words in (("tsp", ["tsp", "true"]), ("nq", ["nq", "-q", "true"])):
-        if shutil.which(name):
-            found[name] = runs(words, env)
     return found
