@@ -16,7 +16,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.base import attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.policy import Group, Holder, View
-from forgather_spool.spool import files, settings
+from forgather_spool.spool import files, preempt, settings
 from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.queue import Entry, Spool
 
@@ -62,6 +62,7 @@ def view_of(
 
 
 def _holder(spool: Spool, job_id: str, claim: Claim, indexes: Mapping[str, int], *, ended: bool) -> Holder:
+    going = claim.terms.preemptible and spool.is_asked_to_give_way(job_id, claim.attempt)
     return Holder(
         job_id=job_id,
         priority=claim.priority,
@@ -69,9 +70,19 @@ def _holder(spool: Spool, job_id: str, claim: Claim, indexes: Mapping[str, int],
         family=family_of(job_id),
         terms=claim.terms,
         started_at=claim.claimed_at,
-        going=claim.terms.preemptible and spool.is_asked_to_give_way(job_id, claim.attempt),
+        going=going,
+        going_for=_asked_by(spool, job_id, claim.attempt) if going else None,
         ended=ended,
     )
+
+
+def _asked_by(spool: Spool, job_id: str, attempt: int) -> str | None:
+    """The waiting job it gives way to. None: the file does not say."""
+    try:
+        wanted = preempt.wanted_by(spool.paths, job_id, attempt)
+    except (BadDocument, UnreadableFile):
+        return None
+    return None if wanted is None else str(wanted["by"])
 
 
 def _settings(

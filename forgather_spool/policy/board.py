@@ -60,12 +60,13 @@ class Board:
         if holder.family is not None:
             self.in_family[holder.family] += 1
 
-    def ask(self, job_ids: Collection[str]) -> None:
+    def ask(self, job_ids: Collection[str], for_job_id: str) -> None:
         """These are asked to give way: their cards are on their way to somebody."""
         if not job_ids:
             return
-        self.holders = [replace(h, going=True) if h.job_id in job_ids else h for h in self.holders]
-        self.may_go = [replace(h, going=True) if h.job_id in job_ids else h for h in self.may_go]
+        goes = {h.job_id: replace(h, going=True, going_for=for_job_id) for h in self.may_go if h.job_id in job_ids}
+        self.holders = [goes.get(holder.job_id, holder) for holder in self.holders]
+        self.may_go = [goes.get(holder.job_id, holder) for holder in self.may_go]
         self.on_card = {}
         for holder in self.holders:
             for index in holder.cards:

@@ -18,7 +18,7 @@ def keep_cards(entry: Waiting, board: Board) -> tuple[str, ...]:
     if room is not None and (not room[1] or _would_have(room[0], board)):
         kept, victims = room
         board.kept.append(kept)
-        board.ask(victims)
+        board.ask(victims, entry.job_id)
         return victims
     if all(kept.victims for kept in board.kept):
         reserved = reservation(entry, board)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from forgather_spool.gpu import Gpu
 from forgather_spool.job import GpuRef
@@ -11,8 +12,11 @@ from forgather_spool.policy.cards import is_foreigners, least_priority, obstacle
 from forgather_spool.policy.values import Waiting
 
 
-def place(entry: Waiting, board: Board) -> tuple[GpuRef, ...] | None:
-    """The cards it gets, none for a job that asks for none; None when it cannot start for want of a place."""
+def place(entry: Waiting, board: Board, rank: Callable[[Gpu], int] = lambda _: 0) -> tuple[GpuRef, ...] | None:
+    """The cards it gets, none for a job that asks for none; None when it cannot start for want of a place.
+
+    Those of the lowest `rank` first, and of these as `preference` has it.
+    """
     asked = entry.asks.gpus
     if asked == 0:
         return () if board.has_room_without_gpu else None
@@ -21,7 +25,7 @@ def place(entry: Waiting, board: Board) -> tuple[GpuRef, ...] | None:
     cards = [gpu for gpu in board.gpus.values() if obstacle(gpu, board, entry) is None]
     if len(cards) < asked:
         return None
-    chosen = sorted(cards, key=lambda gpu: preference(gpu, board))[:asked]
+    chosen = sorted(cards, key=lambda gpu: (rank(gpu), *preference(gpu, board)))[:asked]
     return tuple(gpu.ref for gpu in sorted(chosen, key=lambda gpu: gpu.index))
 
 

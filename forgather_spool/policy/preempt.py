@@ -67,11 +67,18 @@ def _enough(entry: Waiting, board: Board, going: Sequence[Holder], liked: Sequen
 
 
 def _cards_without(gone: Sequence[Holder], entry: Waiting, board: Board) -> tuple[GpuRef, ...] | None:
-    """The cards it would get, had these jobs ended."""
+    """The cards it would get, had these jobs ended.
+
+    First those it need not wait for, then those asked for its own sake: what was asked for another is the other's,
+    and each pass until they are gone comes to the same.
+    """
     job_ids = {holder.job_id for holder in gone}
-    touched = {index for holder in gone for index in holder.cards}
+    touched: dict[int, int] = {}
+    for holder in gone:
+        rank = 1 if holder.going_for in (None, entry.job_id) else 2
+        touched |= {index: max(rank, touched.get(index, 0)) for index in holder.cards}
     other = board.without(job_ids)
     other.gpus = {
         index: emptied_of(gpu, board, job_ids) if index in touched else gpu for index, gpu in board.gpus.items()
     }
-    return place(entry, other)
+    return place(entry, other, lambda gpu: touched.get(gpu.index, 0))

@@ -109,7 +109,8 @@ class Waiting:
 class Holder:
     """A job that launches or runs here, or has ended and not let go of its cards (`ended`).
 
-    `cards` are indexes. `going`: its cards come free soon, since it was asked to stop or has ended.
+    `cards` are indexes. `going`: its cards come free soon, since it was asked to stop or has ended;
+    `going_for` is the waiting job it was asked to give way to.
     """
 
     job_id: str
@@ -119,6 +120,7 @@ class Holder:
     started_at: datetime
     family: str | None = None
     going: bool = False
+    going_for: str | None = None
     ended: bool = False
 
     @property

@@ -157,3 +157,16 @@ def test_what_starts_meanwhile_takes_nothing_from_the_one_who_asked():
 
     assert [start.job_id for start in decision.starts] == ["shares"]
     assert [start.job_id for start in decide(waiting[1:], replace(decision.after, holders=rest)).starts] == ["wide"]
+
+
+def test_each_waits_for_those_who_were_asked_for_it_until_they_are_gone():
+    """And for free cards before any: else a card free for the first goes to the second, and it waits for two."""
+    view = host(card(0), card(1), card(2), holders=[victim("b", 0), victim("a", 1, minutes_ago=5)])
+    waiting = [job("first", 2, priority=2), job("second", priority=1)]
+
+    decision = decide(waiting, view)
+    again = decide(waiting, decision.after)
+
+    assert [(ask.victim_job_id, ask.for_job_id) for ask in decision.preempt] == [("a", "first"), ("b", "second")]
+    assert [kept.cards for kept in decision.kept] == [{1, 2}, {0}]
+    assert (again.kept, again.starts, again.preempt) == (decision.kept, (), ())
