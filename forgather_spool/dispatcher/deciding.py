@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.dependencies import Dependencies
@@ -23,6 +22,7 @@ from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml
 from forgather_spool.job import Claim
 from forgather_spool.spool import admit
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.queue import Entry, Spool
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard
@@ -52,6 +52,13 @@ class Deciding:
         """Look at the directories themselves; what was heard before does not count."""
         self.waitlist.load()
         self.dependencies.forget_unended()
+        awaited = self.waitlist.awaited()
+        self.waitlist.may_have_ended(*(job_id for job_id in awaited if not self.dependencies.is_awaited(job_id)))
+
+    def may_have_ended(self, job_id: str) -> None:
+        """Its spec has left a folder."""
+        self.dependencies.may_have_ended(job_id)
+        self.waitlist.may_have_ended(job_id, family_of(job_id) or job_id)
 
     def decide(self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim]) -> policy.Decision | None:
         """As of now; the arguments are those of `view_of`. None: nothing waits."""
@@ -62,10 +69,15 @@ class Deciding:
         self.decision = self._ask(claims, lingering)
         if self.waitlist.wants_cards and not knew:
             self.decision = self._ask(claims, lingering)  # the first job that wants a card was only now read
+        elif not (knew or self.waitlist.knows_all or self.waitlist.has_unread or self.decision.after.paused):
+            # No room without a card, and no card looked at: that left jobs unread that may want one.
+            self.decision = self._ask(claims, lingering, look_at_cards=True)
         return self.decision
 
-    def _ask(self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim]) -> policy.Decision:
-        if self.waitlist.wants_cards:
+    def _ask(
+        self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim], *, look_at_cards: bool = False
+    ) -> policy.Decision:
+        if look_at_cards or self.waitlist.wants_cards:
             reading = nvml.read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
             self.gpus, self.nvml_problem = reading.gpus, reading.problem
         else:
@@ -84,8 +96,8 @@ class Deciding:
         """Why the first `most` jobs wait, by job id, as of the last decision."""
         if self.decision is None:
             return {}
-        first = islice(self.waitlist.candidates(lambda _: False, after=self.dependencies.state), most)
-        return {job_id: reason.text for job_id, reason in self.decision.reasons(list(first)).items()}
+        first = self.waitlist.first(most, self.dependencies.state)
+        return {job_id: reason.text for job_id, reason in self.decision.reasons(first).items()}
 
     def try_later(self, job_id: str, reason: str) -> None:
         """It was not to be started: leave it out for a while, longer each time."""

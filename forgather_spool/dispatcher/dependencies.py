@@ -60,6 +60,10 @@ class Dependencies:
         self._unended.discard(job_id)
         self._unended_members.get(family_of(job_id) or "", set()).discard(job_id)
 
+    def is_awaited(self, job_id: str) -> bool:
+        """Whether this job, or array, has not ended."""
+        return self._fate(job_id) is None
+
     def state(self, after: Iterable[After]) -> AfterState:
         """How these stand together. One that can never be met decides."""
         unmet = []

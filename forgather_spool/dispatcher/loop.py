@@ -173,7 +173,7 @@ class Dispatcher:
     def _may_have_ended(self, name: str) -> None:
         entry = parse_entry(name)
         if entry is not None:
-            self.deciding.dependencies.may_have_ended(entry[1])
+            self.deciding.may_have_ended(entry[1])
 
     def _let_go(self, entry: Entry | None) -> None:
         """Its spec left running/. A job without cards holds nothing that another waits for: do not await its runner.

@@ -64,7 +64,7 @@ class Unmet:
             order.hold(self._spool, [entry])
             self._say(f"{job.job_id}: on hold: {job.reason}")
         elif refuse(self._spool, entry, self._host_name, f"can never start: {job.reason}"):
-            deciding.dependencies.may_have_ended(job.job_id)
+            deciding.may_have_ended(job.job_id)
             self._say(f"{job.job_id}: refused: {job.reason}")
 
 

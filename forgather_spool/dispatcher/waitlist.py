@@ -18,7 +18,7 @@ from datetime import datetime
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.job import parse_at
-from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Waiting
+from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Unmet, Waiting
 from forgather_spool.spool.paths import family_of, parse_entry, start_order
 from forgather_spool.spool.queue import Entry, Spool
 
@@ -44,6 +44,8 @@ class Waitlist:
         self._shapes = Shapes()
         self._asking_for_cards = 0
         self._unfinished = False
+        self._awaits: dict[str, tuple[str, ...]] = {}  # job id to those it comes after that have not ended
+        self._may_have_ended: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,6 +61,11 @@ class Waitlist:
     def has_unread(self) -> bool:
         """Whether the last look stopped at its limit of reads: look again at once."""
         return self._unfinished
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether every job has been read."""
+        return len(self._known) >= len(self._entries)
 
     @property
     def wants_cards(self) -> bool:
@@ -98,6 +105,15 @@ class Waitlist:
         asks = self._known.pop(job_id, None)
         self._asking_for_cards -= asks is not None and asks.gpus > 0
         self._not_before.pop(job_id, None)
+        self._awaits.pop(job_id, None)
+
+    def may_have_ended(self, *job_ids: str) -> None:
+        """Those that come after these are to be looked at again."""
+        self._may_have_ended.update(job_ids)
+
+    def awaited(self) -> set[str]:
+        """Ids of jobs and arrays for whose ends others are left out."""
+        return {job_id for awaited in self._awaits.values() for job_id in awaited}
 
     def candidates(
         self,
@@ -107,13 +123,18 @@ class Waitlist:
     ) -> Iterator[Waiting]:
         """What waits, in start order, read as it is asked for.
 
-        `skip` leaves out job ids; what `given_up` covers is left out too. `after` says how dependencies stand.
+        `skip` leaves out job ids; what `given_up` covers is left out too. `after` says how dependencies stand. Who
+        awaits another's end is left out, and not asked about again, until one of those `may_have_ended`: a decision
+        costs no more for 100,000 of them.
         """
+        self._look_again_at_those_after_ended()
         reads = 0
         self._unfinished = False
         known, no_longer = self._known, GivenUp().covers if given_up is None else given_up.covers
         for entry in list(self._entries):
             minus_priority, job_id = entry
+            if job_id in self._awaits:
+                continue
             asks = known.get(job_id)
             if asks is None:
                 if skip(job_id):
@@ -127,7 +148,23 @@ class Waitlist:
                     continue
             if no_longer(asks, -minus_priority) or skip(job_id):
                 continue
-            yield self._waiting(entry, asks, after)
+            waiting = self._waiting(entry, asks, after)
+            if isinstance(waiting.after, Unmet):
+                self._awaits[job_id] = waiting.after.job_ids
+            else:
+                yield waiting
+
+    def _look_again_at_those_after_ended(self) -> None:
+        if self._may_have_ended:
+            ended, self._may_have_ended = self._may_have_ended, set()
+            self._awaits = {job: awaited for job, awaited in self._awaits.items() if ended.isdisjoint(awaited)}
+
+    def first(self, most: int, after: Callable[[tuple[After, ...]], AfterState]) -> list[Waiting]:
+        """The first `most` in start order, whatever they wait for; `after` as for `candidates`."""
+        for entry in self._entries[:most]:
+            if entry[1] not in self._known:
+                self._read(entry)
+        return self.waiting(self._entries[:most], after)
 
     def coming_after(self) -> dict[str, list[Entry]]:
         """By job id, those read so far that come after it."""
