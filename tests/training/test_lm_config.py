@@ -52,7 +52,7 @@ def look_at(document: dict[str, Any]) -> None:
         ("tokenizer", {"kind": "word"}, "$.train.tokenizer.kind", "byte, bpe"),
         ("tokenizer", {"kind": "byte", "path": "x"}, "$.train.tokenizer.path", "pretrained"),
         ("tokenizer", {"kind": "pretrained", "path": "nowhere"}, "$.train.tokenizer.path", "nowhere"),
-        ("data", {}, "$.train.data", "text and dataset"),
+        ("data", {}, "$.train.data", "text, dataset and stream"),
         ("data.text", [], "$.train.data.text", "empty"),
         ("data.text", ["nowhere/*.txt"], "$.train.data.text[0]", "nowhere/*.txt"),
         ("data.max_bytes", 20, "$.train.data", "less than one block"),
