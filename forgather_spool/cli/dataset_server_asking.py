@@ -133,10 +133,20 @@ def _status_text(found: dict[str, Any]) -> str:
             f"clients: {stats['connections']} connected, {stats['streams']} streams, {stats['loading']} loading",
             f"sent: {stats['rows']:,} rows, {_size(stats['bytes'])}; in the last {stats['over_s']:.0f} s "
             f"{stats['rows_per_s']:,.0f} rows/s, {_size(stats['bytes_per_s'])}/s",
+            *_clients(stats),
             f"open: {stats['handles']} data sets, {_size(stats['mapped_bytes'])} mapped; "
             f"memory {_size(stats['anonymous_bytes'])} (anonymous)",
         ]
     )
+
+
+def _clients(stats: dict[str, Any]) -> list[str]:
+    """Who reads what, and how fast; older servers do not say. Of several processes, that of the one that answered."""
+    return [
+        f"- {shown(one['client'])}  {shown(one['path'])}  {one['rows']:,} rows in {one['since_s']:.0f} s: "
+        f"{one['rows_per_s']:,.0f} rows/s, {_size(one['bytes_per_s'])}/s"
+        for one in stats.get("clients", [])
+    ]
 
 
 def _on(value: bool) -> str:

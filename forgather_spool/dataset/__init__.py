@@ -9,16 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forgather_spool.dataset.iterable import ComposableIterableDataset, global_state
+    from forgather_spool.dataset.iterable import ComposableIterableDataset
     from forgather_spool.dataset.load import fast_load_iterable_dataset
+    from forgather_spool.dataset.resuming import global_state
 
+HOMES = {
+    "ComposableIterableDataset": "iterable",
+    "fast_load_iterable_dataset": "load",
+    "global_state": "resuming",
+}
 __all__ = ["ComposableIterableDataset", "fast_load_iterable_dataset", "global_state"]
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: pyarrow takes its time."""
-    if name in __all__:
-        from forgather_spool.dataset import iterable, load
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return getattr(load if name == "fast_load_iterable_dataset" else iterable, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)

@@ -191,6 +191,7 @@ class Api:
             "handles": len(self._handles.listed()),
             "loading": self._handles.loading,
             "mapped_bytes": self._handles.mapped_bytes,
+            "clients": self._stats.readers(),
         }
 
     async def _openapi(self, request: web.BaseRequest, name: str) -> Answer:
@@ -218,8 +219,10 @@ class Api:
             response.enable_chunked_encoding()
             self._streams += 1
             try:
-                with self._stats.during("streams"):
-                    await stream.send(request, response, self._stats, self._pool, self._settings.idle_timeout)
+                path = str(handle.asked.get("path", ""))
+                with self._stats.reading(_client(request), handle.name, path) as reader:
+                    idle_s = self._settings.idle_timeout
+                    await stream.send(request, response, self._stats, reader, self._pool, idle_s)
             finally:
                 self._streams -= 1
             return response
@@ -267,6 +270,14 @@ def _told(error: Exception, location: str) -> str:
     if location.startswith("/"):
         text = text.replace(location, "the data set")
     return text if "/" not in text or not location.startswith("/") else f"cannot be loaded: {type(error).__name__}"
+
+
+def _client(request: web.BaseRequest) -> str:
+    """Address and port of who asks."""
+    found = None if request.transport is None else request.transport.get_extra_info("peername")
+    if not isinstance(found, tuple) or len(found) < 2:
+        return "gone"
+    return f"[{found[0]}]:{found[1]}" if ":" in str(found[0]) else f"{found[0]}:{found[1]}"
 
 
 def _plain(value: object) -> object:

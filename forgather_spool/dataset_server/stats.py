@@ -10,11 +10,38 @@ import mmap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
 FIELDS = ("connections", "streams", "requests", "refused", "rows", "bytes", "loads", "broken", "anonymous_bytes")
 _SIZE = 8
+
+
+@dataclass(eq=False, slots=True)
+class Reader:
+    """One stream: who reads what, how much, since when (monotonic)."""
+
+    client: str
+    handle: str
+    path: str
+    began: float
+    rows: int = 0
+    bytes: int = 0
+
+    def told(self, now: float) -> dict[str, object]:
+        """Rates are means since it began: of a client that pauses they are small, as they should be."""
+        since_s = max(now - self.began, 1e-3)
+        return {
+            "client": self.client,
+            "handle": self.handle,
+            "path": self.path,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "since_s": since_s,
+            "rows_per_s": self.rows / since_s,
+            "bytes_per_s": self.bytes / since_s,
+        }
 
 
 class Stats:
@@ -26,6 +53,7 @@ class Stats:
         self._started = time.monotonic()
         self._last = (self._started, 0, 0)
         self.mine = 0
+        self._readers: list[Reader] = []  # of this process
 
     def add(self, field: str, amount: int) -> None:
         self._all[self.mine, FIELDS.index(field)] += amount
@@ -42,6 +70,29 @@ class Stats:
             yield
         finally:
             self.add(field, -1)
+
+    @contextmanager
+    def reading(self, client: str, handle: str, path: str) -> Iterator[Reader]:
+        """A stream, told of while it lasts."""
+        reader = Reader(client, handle, path, time.monotonic())
+        self._readers.append(reader)
+        try:
+            with self.during("streams"):
+                yield reader
+        finally:
+            self._readers.remove(reader)
+
+    def readers(self) -> list[dict[str, object]]:
+        """The streams of this process, the one that began first first."""
+        now = time.monotonic()
+        return [reader.told(now) for reader in self._readers]
+
+    def given(self, reader: Reader, rows: int, sent: int) -> None:
+        """So much more went to `reader`."""
+        self.add("rows", rows)
+        self.add("bytes", sent)
+        reader.rows += rows
+        reader.bytes += sent
 
     def sum(self) -> dict[str, int]:
         """Over all processes. `anonymous_bytes` is as of each one's last look."""

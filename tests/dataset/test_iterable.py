@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forgather_spool.dataset.errors import ContentChanged, StateMismatch
-from forgather_spool.dataset.iterable import ComposableIterableDataset, global_state
+from forgather_spool.dataset.iterable import ComposableIterableDataset
+from forgather_spool.dataset.resuming import global_state
 from forgather_spool.dataset.storage.opening import open_files
 from forgather_spool.errors import UsageError
 from tests.dataset.tables import write_stream

@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'forgather
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from forgather_spool.dataset.iterable import ComposableIterableDataset, global_state
+from forgather_spool.dataset.iterable import ComposableIterableDataset
+from forgather_spool.dataset.resuming import global_state
 from forgather_spool.dataset.storage.opening import open_files
 from tests.dataset.tables import write_stream
 

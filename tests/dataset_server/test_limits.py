@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from forgather_spool.dataset_server import serve
+from forgather_spool.dataset_server import serve, streams
 from forgather_spool.dataset_server.stats import anonymous_bytes
 from tests.dataset_server.conftest import write
 from tests.dataset_server.serving import Served
@@ -129,3 +130,32 @@ def test_many_small_streams_count_their_rows(served: Served) -> None:
         served.arrow(handle, "?limit=10")
 
     assert served.get("/v1/stats").json["rows"] == 50
+
+
+def test_status_tells_who_reads_what(tmp_path: Path, large: Path) -> None:
+    """Each stream while it lasts: whose, of what, how much; and nothing of one that ended."""
+    with Served(tmp_path / "home", local={"large": str(large)}) as server:
+        handle = server.load("local/large")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as one:
+            head = f"Host: localhost\r\nAuthorization: {server.auth['Authorization']}\r\n\r\n"
+            one.sendall(f"GET /v1/datasets/{handle}/iter HTTP/1.1\r\n{head}".encode())
+            wait_until(lambda: any(client["rows"] for client in server.get("/v1/stats").json["clients"]))
+
+            (client,) = server.get("/v1/stats").json["clients"]
+            assert client["client"] == f"127.0.0.1:{one.getsockname()[1]}"
+            assert (client["handle"], client["path"]) == (handle, "local/large")
+            assert client["bytes"] > client["rows"] > 0 < client["rows_per_s"]
+
+        wait_until(lambda: server.get("/v1/stats").json["clients"] == [])
+
+
+def test_a_batch_that_waits_for_the_disk_is_made_in_a_thread_and_calm_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What others take of the processor counts for nothing: handing over for that cost a third of the speed."""
+    faults = iter([0, 0, 0, 1])
+    monkeypatch.setattr(streams, "getrusage", lambda who: SimpleNamespace(ru_majflt=next(faults)))
+    monkeypatch.setattr(streams.time, "perf_counter", lambda: 1e9)
+
+    assert streams._next(lambda: (1, [])) == (1, [], False)
+    assert streams._next(lambda: (2, [])) == (2, [], True)
