@@ -9,7 +9,7 @@ from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Cancelled, Outcome, Result, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.families import Counts, count
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.queue import Entry, Spool
 
 READ_AT_MOST = 2_000  # results of one array; reading 100,000 takes seconds
 
@@ -40,10 +40,10 @@ def _listed(numbers: Sequence[tuple[int, str]]) -> str:
     return ", ".join(f"{number:,} {word}" for number, word in numbers if number)
 
 
-def array_rows(spool: Spool, families: Collection[str]) -> dict[str, ArrayRow]:
-    """One for each of these arrays."""
+def array_rows(spool: Spool, families: Collection[str], waiting: Sequence[Entry] | None = None) -> dict[str, ArrayRow]:
+    """One for each of these arrays; `waiting` is what waited a moment ago."""
     rows = {}
-    for family, counts in count(spool, families).items():
+    for family, counts in count(spool, families, waiting).items():
         outcomes = [_outcome(spool, job_id) for job_id in counts.ended[:READ_AT_MOST]]
         failed = sum(outcome is None or "failed" in words_for(outcome) for outcome in outcomes)
         cancelled = sum(isinstance(outcome, Cancelled) for outcome in outcomes)

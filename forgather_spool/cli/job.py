@@ -15,7 +15,7 @@ from typing import TypeVar
 import click
 
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
-from forgather_spool.spool.families import find_all
+from forgather_spool.spool.families import find_all, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, find, look
 from forgather_spool.spool.paths import is_job_id
@@ -26,7 +26,7 @@ from .job_control import add_to as add_control_verbs
 from .job_document import as_json, job_document
 from .job_words import job_words
 from .nudge import nudge
-from .reasons import reason_of
+from .reasons import reasons_of
 from .show import shown
 from .submit_command import collect, submit_options
 from .submit_options import OPTIONS_OF_A_RERUN
@@ -60,10 +60,11 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
     from .job_facts import facts
 
     spool = _spool()
-    found = [look(spool, job_id) for job_id in find_all(spool, jobs)]
+    found = list(look_all(spool, find_all(spool, jobs)))
     if any(one.state not in (*UNCLAIMED, *ENDED) for one in found):
         nudge(spool)
-    reasons = [reason_of(spool, one) for one in found]
+    known = reasons_of(spool, found)
+    reasons = [known.get(one.job_id) for one in found]
     if json_:
         documents = [job_document(spool, one, why) for one, why in zip(found, reasons, strict=True)]
         click.echo(as_json(documents[0] if len(documents) == 1 else documents))
@@ -204,7 +205,7 @@ def kill(jobs: tuple[str, ...], no_wait: bool, json_: bool) -> None:
                 click.echo(f"  {shown(step)}")
             click.echo(ending(ended))
     if json_:
-        click.echo(as_json([job_document(spool, look(spool, job_id)) for job_id in job_ids]))
+        click.echo(as_json([job_document(spool, job) for job in look_all(spool, job_ids)]))
 
 
 def _silently(_: str) -> None:
@@ -279,5 +280,5 @@ def _duration_s(text: str) -> float:
 
 
 def _nudge_if_going(spool: Spool, *job_ids: str) -> None:
-    if any(look(spool, job_id).state not in ENDED for job_id in job_ids):
+    if any(job.state not in ENDED for job in look_all(spool, job_ids)):
         nudge(spool)

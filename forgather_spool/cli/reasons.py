@@ -7,19 +7,18 @@ hides is what it published, since the caller's own environment says nothing of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.dependencies import Dependencies
 from forgather_spool.dispatcher.published import cards_as_dispatched
 from forgather_spool.dispatcher.view import claims_on, view_of
-from forgather_spool.dispatcher.waitlist import asks_of
+from forgather_spool.dispatcher.waitlist import Waitlist, asks_of
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading
 from forgather_spool.job import JobSpec, State
 from forgather_spool.pending import PendingReason
-from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.place import waiting_places
+from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 
 
@@ -48,17 +47,50 @@ def _waiting(
     return policy.Waiting(job.job_id, job.priority or 0, asks, dependencies.state(asks.after), not_before_at)
 
 
+def reasons_of(spool: Spool, jobs: Iterable[Job]) -> Mapping[str, PendingReason]:
+    """By job id, why those of `jobs` that wait do, wherever in the queue they are.
+
+    None for one whose spec cannot be read, or that no longer waits.
+    """
+    waiting = [job for job in jobs if job.state is State.WAITING]
+    return _decided(spool, waiting)[1] if waiting else {}
+
+
 def place_in_queue(spool: Spool, job: Job) -> tuple[int, PendingReason | None] | None:
     """How many start before it, and why it waits. None: it does not wait (any more)."""
-    places = waiting_places(spool)
-    ahead = next((i for i, place in enumerate(places) if place.job_id == job.job_id), None)
-    if ahead is None:
-        return None
-    first = list(read_all(spool, places[: ahead + 1]))
-    return ahead, pending_reasons(spool, first).get(job.job_id)
+    ahead, reasons = _decided(spool, [job])
+    return (ahead[job.job_id], reasons.get(job.job_id)) if job.job_id in ahead else None
+
+
+def _decided(spool: Spool, jobs: Sequence[Job]) -> tuple[dict[str, int], Mapping[str, PendingReason]]:
+    """Of each that waits, how many start before it; and why it does not start now.
+
+    Decided as a dispatcher does, which reads what waits before it only while something of that could start.
+    """
+    waitlist = Waitlist(spool, _leave_it, _leave_it)
+    waitlist.load()
+    entries = [entry for job in jobs if (entry := (-(job.priority or 0), job.job_id)) in waitlist]
+    ahead = {entry[1]: waitlist.ahead_of(entry) for entry in entries}
+    dependencies, given_up = Dependencies(spool), policy.GivenUp()
+    asked = waitlist.waiting([entry for entry in entries if waitlist.asks(entry)], dependencies.state)
+    if not asked:
+        return ahead, {}
+    host_name = proc.host_name()
+    reading = cards_as_dispatched(spool, host_name) if any(map(_looks_at_cards, asked)) else GpuReading(gpus=())
+    view = view_of(spool, claims_on(spool, host_name), {}, reading.gpus, reading.problem)
+    decision = policy.decide(waitlist.candidates(lambda _: False, given_up, dependencies.state), view, given_up)
+    return ahead, decision.reasons(asked)
+
+
+def _looks_at_cards(entry: policy.Waiting) -> bool:
+    """Also for one whose group may be full of jobs with cards."""
+    return entry.asks.gpus > 0 or entry.asks.terms.group is not None
+
+
+def _leave_it(*_: object) -> None:
+    """What cannot be read is the dispatcher's to set aside."""
 
 
 def reason_of(spool: Spool, job: Job) -> PendingReason | None:
     """Why it waits; None when it does not, or its spec cannot be read."""
-    found = place_in_queue(spool, job) if job.state is State.WAITING else None
-    return None if found is None else found[1]
+    return reasons_of(spool, [job]).get(job.job_id)

@@ -9,15 +9,14 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
 from forgather_spool.job import words_for
 from forgather_spool.spool.batch import submit_one
-from forgather_spool.spool.families import where
-from forgather_spool.spool.look import Job, look, read
+from forgather_spool.spool.families import look_all
+from forgather_spool.spool.look import Job
 from forgather_spool.spool.paths import family_of, index_of
 from forgather_spool.spool.queue import Spool
 
 from .submit import check_together, in_words
 from .submit_options import Given, fields
 
-FEW = 8  # so many are looked for one by one
 _OF_THAT_TIME = frozenset({"git_commit", "after", "after_unmet", "begin_at", "hold"})
 
 
@@ -32,23 +31,13 @@ def rerun_each(spool: Spool, job_ids: Sequence[str], given: Given, *, failed: bo
         UnreadableFile: a spec cannot be read.
         UsageError: an option that cannot be meant, or none of them failed.
     """
-    found = list(_looked_at(spool, job_ids))
+    found = list(look_all(spool, job_ids))
     if failed:
         found = [job for job in found if job.result is not None and "failed" in words_for(job.result.outcome)]
         if not found:
             raise UsageError("none of them has failed", hint="forgather sched list --all")
     for members in _alike(found):
         yield _rerun(spool, members, given)
-
-
-def _looked_at(spool: Spool, job_ids: Sequence[str]) -> Iterator[Job]:
-    """In one look at the spool where there are many; one that moves meanwhile is looked for by itself."""
-    at = where(spool, job_ids) if len(job_ids) > FEW else {}
-    for job_id in job_ids:
-        try:
-            yield read(spool, at[job_id])
-        except (KeyError, FileNotFoundError):
-            yield look(spool, job_id)
 
 
 def _alike(jobs: Sequence[Job]) -> list[list[Job]]:

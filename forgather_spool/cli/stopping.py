@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import click
 
@@ -17,7 +17,7 @@ from forgather_spool.spool.cancel import FEW, cancel_many
 from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, look
-from forgather_spool.spool.place import Held, Queued
+from forgather_spool.spool.place import Ended, Held, Place, Queued, Rejected
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 
@@ -39,7 +39,9 @@ def cancel_each(spool: Spool, texts: Sequence[str], by: str) -> dict[str, Stoppe
     job_ids = find_all(spool, texts)
     came: dict[str, Stopped] = {}
     if len(job_ids) > FEW:
-        came |= dict.fromkeys(_cancel_waiting_of(spool, job_ids, by), Stopped.CANCELLED)
+        at = where(spool, job_ids)
+        came |= dict.fromkeys(_cancel_waiting_of(spool, at.values(), by), Stopped.CANCELLED)
+        came |= {job_id: Stopped.HAD_ENDED for job_id, place in at.items() if isinstance(place, (Ended, Rejected))}
     for job_id in job_ids:
         if job_id not in came:
             came[job_id] = stop(spool, job_id, by)
@@ -51,11 +53,10 @@ def some_run(came: dict[str, Stopped]) -> bool:
     return not {Stopped.ASKED, Stopped.ASKED_BEFORE}.isdisjoint(came.values())
 
 
-def _cancel_waiting_of(spool: Spool, job_ids: Sequence[str], by: str) -> list[str]:
-    """Cancel those of them that wait or are on hold, the last to start first."""
-    at = where(spool, job_ids)
-    waiting = [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Queued)]
-    held = [(-place.priority, place.job_id) for place in at.values() if isinstance(place, Held)]
+def _cancel_waiting_of(spool: Spool, places: Collection[Place], by: str) -> list[str]:
+    """Cancel those that wait or are on hold, the last to start first."""
+    waiting = [(-place.priority, place.job_id) for place in places if isinstance(place, Queued)]
+    held = [(-place.priority, place.job_id) for place in places if isinstance(place, Held)]
     return cancel_many(spool, waiting[::-1], by) + cancel_many(spool, held, by, held=True)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from forgather_spool.document import Document
 from forgather_spool.spool.ends import Ends
-from forgather_spool.spool.look import Job, look
+from forgather_spool.spool.families import look_all
+from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 
 from .job_document import job_document
@@ -59,10 +60,10 @@ def wait_for(
         while ends.left and not (first and ended) and not timed_out:
             now_ended = ends.next(deadline)
             timed_out = not now_ended
-            for job_id in now_ended[:1] if first else now_ended:
-                ended[job_id] = look(spool, job_id)
+            for job in look_all(spool, now_ended[:1] if first else now_ended):
+                ended[job.job_id] = job
                 if say is not None:
-                    say(ended[job_id])
+                    say(job)
     return Waited(
         ended=tuple(ended[job_id] for job_id in job_ids if job_id in ended),
         going_on=tuple(job_id for job_id in job_ids if job_id not in ended),

@@ -98,6 +98,14 @@ class Waitlist:
         del self._entries[self._place(entry)]
         self._forget(entry[1])
 
+    def ahead_of(self, entry: Entry) -> int:
+        """How many start before one that waits."""
+        return self._place(entry)
+
+    def asks(self, entry: Entry) -> Asks | None:
+        """What one that waits asks, read now if it was not; None for one that is gone, or cannot be read."""
+        return self._known.get(entry[1]) or self._read(entry)
+
     def _place(self, entry: Entry) -> int:
         return bisect_left(self._entries, start_order(entry), key=start_order)
 

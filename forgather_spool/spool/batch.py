@@ -28,7 +28,7 @@ from forgather_spool import array
 from forgather_spool.document import Document, dump
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import entry_name, member_id, new_job_id, parse_entries, start_order
+from forgather_spool.spool.paths import entry_name, in_start_order, member_id, new_job_id, parse_entries
 from forgather_spool.spool.queue import Spool
 
 LINKS_PER_FILE = 50_000  # ext4 allows a file 65,000 names
@@ -241,7 +241,7 @@ def batch_entries(spool: Spool) -> list[str]:
 
 
 def _job_names(folder: str) -> list[str]:
-    entries = sorted(parse_entries(files.names(folder)), key=start_order)
+    entries = in_start_order(parse_entries(files.names(folder)))
     return [entry_name(job_id, -minus) for minus, job_id in entries]
 
 

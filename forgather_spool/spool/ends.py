@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from forgather_spool.errors import NoSuchJob
 from forgather_spool.job import State
 from forgather_spool.spool import files
+from forgather_spool.spool.families import FEW, where
 from forgather_spool.spool.follow import finish_ending
 from forgather_spool.spool.place import Ended, Rejected, Taken, active_places, locate, state_at
 from forgather_spool.spool.queue import Spool
@@ -102,8 +103,10 @@ class Ends:
             going_on.add(place.job_id)
             if place.job_id in self.left:
                 self._move_on(place)
-        for job_id in [job_id for job_id in self.left if job_id not in going_on]:
-            place_now = locate(self._spool, job_id)
+        missing = [job_id for job_id in self.left if job_id not in going_on]
+        at = where(self._spool, missing) if len(missing) > FEW else {}
+        for job_id in missing:
+            place_now = at.get(job_id) or locate(self._spool, job_id)
             if place_now is None:
                 raise NoSuchJob(f"no job {job_id}: it was removed, or never was")
             if isinstance(place_now, (Ended, Rejected)):

@@ -15,20 +15,24 @@ from dataclasses import dataclass
 
 from forgather_spool import array
 from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
-from forgather_spool.spool.look import MIN_PREFIX, find
-from forgather_spool.spool.paths import CANCEL, family_of, index_of, is_job_id, submitted_unix_s
+from forgather_spool.spool import files
+from forgather_spool.spool.batch import help_along
+from forgather_spool.spool.look import MIN_PREFIX, Job, find, look, read
+from forgather_spool.spool.paths import CANCEL, family_of, index_of, is_job_id, parse_entries, submitted_unix_s
 from forgather_spool.spool.place import (
     Place,
     active_places,
     all_job_ids,
+    ended_among,
     ended_ids,
-    ended_places,
     held_places,
     locate,
     rejected_places,
     waiting_places,
 )
 from forgather_spool.spool.queue import Entry, Spool
+
+FEW = 8  # so many are looked for one by one; more, in one look at the spool
 
 
 def find_all(spool: Spool, texts: Sequence[str]) -> list[str]:
@@ -43,7 +47,7 @@ def find_all(spool: Spool, texts: Sequence[str]) -> list[str]:
 
 def _meant(spool: Spool, text: str) -> list[str]:
     if is_job_id(text):
-        return [text] if locate(spool, text) is not None else _members_or_none(spool, text)
+        return (not family_of(text) and members(spool, text)) or [_existing(spool, text)]
     whole, bracket, selection = text.partition("[")
     if bracket and selection.endswith("]") and whole:
         return _named_so(spool, text) or _selected(spool, whole, selection[:-1])
@@ -63,11 +67,10 @@ def _named_so(spool: Spool, text: str) -> list[str]:
         return []
 
 
-def _members_or_none(spool: Spool, family: str) -> list[str]:
-    found = members(spool, family)
-    if not found:
-        raise NoSuchJob(f"no job {family}", hint="forgather sched list --all")
-    return found
+def _existing(spool: Spool, job_id: str) -> str:
+    if locate(spool, job_id) is None:
+        raise NoSuchJob(f"no job {job_id}", hint="forgather sched list --all")
+    return job_id
 
 
 def _selected(spool: Spool, whole: str, selection: str) -> list[str]:
@@ -97,28 +100,35 @@ def _family_that_begins(spool: Spool, text: str) -> str | None:
 
 def members(spool: Spool, family: str) -> list[str]:
     """Ids of the members there are, by their number."""
+    help_along(spool)
     beginning = f"{family}["
-    found = {place.job_id for place in places(spool) if place.job_id.startswith(beginning)}
+    paths = spool.paths
+    named = (*files.names(paths.held), *files.names(paths.queue), *_taken_names(spool))
+    found = {job_id for _, job_id in parse_entries([name for name in named if name.startswith(beginning)])}
+    found.update(ended_ids(spool, since_unix_s=submitted_unix_s(family), beginning=beginning))
+    found.update(place.job_id for place in rejected_places(spool) if place.job_id.startswith(beginning))
     return sorted(found, key=lambda job_id: index_of(job_id) or 0)
 
 
-def places(spool: Spool) -> Iterator[Place]:
-    """Where every job lies, in the order jobs move: one that moves meanwhile may be met twice."""
-    yield from held_places(spool)
-    yield from waiting_places(spool)
-    yield from active_places(spool)
-    yield from ended_places(spool, exact=False)
-    yield from (place for place in rejected_places(spool) if is_job_id(place.job_id))
-
-
 def where(spool: Spool, job_ids: Collection[str]) -> dict[str, Place]:
-    """Where these jobs lie, in one look for all of them; those that are gone are left out."""
+    """Where these jobs lie, in one look for all of them, as jobs move; those that are gone are left out."""
+    help_along(spool)
     wanted = frozenset(job_ids)
-    found: dict[str, Place] = {}
-    for place in places(spool):
-        if place.job_id in wanted:
-            found[place.job_id] = place  # the later one, where it moved meanwhile
+    lists: tuple[Callable[[Spool], Iterable[Place]], ...] = (held_places, waiting_places, active_places)
+    found = {place.job_id: place for list_them in lists for place in list_them(spool) if place.job_id in wanted}
+    found.update((place.job_id, place) for place in ended_among(spool, wanted))
+    found.update((place.job_id, place) for place in rejected_places(spool) if place.job_id in wanted)
     return found
+
+
+def look_all(spool: Spool, job_ids: Sequence[str]) -> Iterator[Job]:
+    """`look` at each, in one look at the spool where they are many. Raises NoSuchJob."""
+    at = where(spool, job_ids) if len(job_ids) > FEW else {}
+    for job_id in job_ids:
+        try:
+            yield read(spool, at[job_id])
+        except (KeyError, FileNotFoundError):
+            yield look(spool, job_id)  # it is one of few, or it moved meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +145,20 @@ class Counts:
         return self.held + self.waiting + self.active + len(self.ended)
 
 
-def count(spool: Spool, families: Collection[str]) -> dict[str, Counts]:
-    """The counts of these arrays, each member where it was met first, in the order jobs move."""
+def count(spool: Spool, families: Collection[str], waiting_before: Sequence[Entry] | None = None) -> dict[str, Counts]:
+    """The counts of these arrays, each member where it was met first, in the order jobs move.
+
+    `waiting_before` is what waited a moment ago, for those who have looked already.
+    """
     if not families:
         return {}
     met: dict[str, set[str]] = {family: set() for family in families}
-    held, waiting, active = (
-        _of_each(met, (job_id for _, job_id in entries)) for entries in (spool.held(), spool.waiting(), _taken(spool))
-    )
+    held = _of_each(met, _ids_of(files.names(spool.paths.held)))
+    if waiting_before is None:
+        waiting = _of_each(met, _ids_of(files.names(spool.paths.queue)))
+    else:
+        waiting = _of_each(met, (job_id for _, job_id in waiting_before))
+    active = _of_each(met, _ids_of(_taken_names(spool)))
     ended = _of_each(met, ended_ids(spool, since_unix_s=min(map(submitted_unix_s, families))))
     return {
         family: Counts(len(held[family]), len(waiting[family]), len(active[family]), tuple(ended[family]))
@@ -150,8 +166,13 @@ def count(spool: Spool, families: Collection[str]) -> dict[str, Counts]:
     }
 
 
-def _taken(spool: Spool) -> list[Entry]:
-    return [entry for host in (*spool.hosts_with_jobs(), CANCEL) for entry in spool.taken(host)]
+def _ids_of(names: list[str]) -> Iterator[str]:
+    return (job_id for _, job_id in parse_entries(names))
+
+
+def _taken_names(spool: Spool) -> list[str]:
+    hosts = (*spool.hosts_with_jobs(), CANCEL)
+    return [name for host in hosts for name in files.names(spool.paths.running_on(host))]
 
 
 def _of_each(met: dict[str, set[str]], job_ids: Iterable[str]) -> dict[str, list[str]]:

@@ -107,6 +107,16 @@ def start_order(entry: tuple[int, str]) -> tuple[int, str]:
     return minus_priority, f"{family}{chr(len(index))}{index}"  # of two numbers the longer one is larger
 
 
+def in_start_order(entries: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Sorted by `start_order`, in a third of the time: strings alone compare fast, and sorting is stable."""
+    from operator import itemgetter  # not for a submit, which sorts nothing
+
+    with_members = any("[" in job_id for _, job_id in entries)
+    by_id = sorted(entries, key=(lambda entry: start_order(entry)[1]) if with_members else itemgetter(1))
+    by_id.sort(key=itemgetter(0))
+    return by_id
+
+
 def parse_entry(name: str) -> tuple[int, str] | None:
     """``(-priority, job_id)`` of a spec's name; `start_order` sorts these. None: no name of ours."""
     stem, dot, ending = name.rpartition(".")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from forgather_spool.job import State
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
-from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry, start_order
+from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry, start_order, submitted_unix_s
 from forgather_spool.spool.queue import Entry, Spool
 
 ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds
@@ -155,13 +155,20 @@ def ended_places(spool: Spool, *, up_to_day: str | None = None, exact: bool = Tr
                 yield Ended(job_id, spool.paths.ended(day, job_id), day)
 
 
-def ended_ids(spool: Spool, *, since_unix_s: float) -> Iterator[str]:
-    """Ids of what has ended, in no order, from names alone; of days before that time, none."""
-    first_day = time.strftime("%Y-%m-%d", time.gmtime(since_unix_s - CLOCKS_DIFFER_S))
-    for day in _days(spool):
-        if day >= first_day:
-            names = files.names(spool.paths.done_on(day))
-            yield from (name[:-5] for name in names if name.endswith(".json") and is_job_id(name[:-5]))
+def ended_ids(spool: Spool, *, since_unix_s: float, beginning: str = "q_") -> Iterator[str]:
+    """Ids of what has ended that begin so, in no order, from names alone; of days before that time, none."""
+    for day in _days_since(spool, since_unix_s):
+        ids = _ids_in(spool.paths.done_on(day))
+        yield from (job_id for job_id in ids if job_id.startswith(beginning) and is_job_id(job_id))
+
+
+def ended_among(spool: Spool, wanted: frozenset[str]) -> Iterator[Ended]:
+    """Those of `wanted` that have ended, in no order, from names alone; of days before the first was made, none."""
+    if not wanted:
+        return
+    for day in _days_since(spool, min(map(submitted_unix_s, filter(is_job_id, wanted)), default=0.0)):
+        for job_id in wanted.intersection(_ids_in(spool.paths.done_on(day))):
+            yield Ended(job_id, spool.paths.ended(day, job_id), day)
 
 
 def ended_count(spool: Spool, at_most: int | None = None) -> int | None:
@@ -234,6 +241,16 @@ def _rejected(spool: Spool, job_id: str) -> Rejected | None:
 def _days(spool: Spool) -> list[str]:
     """The folders of done/, newest first."""
     return sorted((name for name in files.names(spool.paths.done) if not name.startswith(".")), reverse=True)
+
+
+def _ids_in(folder: str) -> Iterator[str]:
+    """Of a folder of done/, unchecked."""
+    return (name[:-5] for name in files.names(folder) if name.endswith(".json"))
+
+
+def _days_since(spool: Spool, since_unix_s: float) -> list[str]:
+    first_day = time.strftime("%Y-%m-%d", time.gmtime(since_unix_s - CLOCKS_DIFFER_S))
+    return [day for day in _days(spool) if day >= first_day]
 
 
 def _ended_names(folder: str) -> list[tuple[str, str]]:

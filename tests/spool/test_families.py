@@ -92,3 +92,41 @@ def test_the_counts_say_where_the_members_stand(spool, family):
     counts = families.count(spool, [family])[family]
 
     assert (counts.held, counts.waiting, counts.active, len(counts.ended), counts.total) == (1, 7, 1, 1, 10)
+
+
+def test_many_members_are_looked_at_in_as_many_listings_as_a_few(spool, monkeypatch):
+    """Looked for one by one, 100,000 members take an hour: each look lists the whole queue."""
+    family = batch.submit_one(spool, {"argv": ["true"], "array": {"indexes": "0-59"}})
+    listed: list[str] = []
+    names = batch.files.names
+    monkeypatch.setattr(batch.files, "names", lambda path: listed.append(path) or names(path))
+
+    def listings(count: int) -> int:
+        listed.clear()
+        found = list(families.look_all(spool, [f"{family}[{i}]" for i in range(count)]))
+        assert numbers(job.job_id for job in found) == list(range(count))
+        return sum(path in (spool.paths.queue, spool.paths.held, spool.paths.done) for path in listed)
+
+    assert listings(60) == listings(20)
+
+
+def test_a_member_that_moved_while_many_were_looked_at_is_found_where_it_is(spool, family, monkeypatch):
+    wanted = families.find_all(spool, [family])
+    before = families.where(spool, wanted)
+    ended(spool, (0, f"{family}[5]"))
+    monkeypatch.setattr(families, "where", lambda *_: before)
+
+    found = {job.job_id: job for job in families.look_all(spool, wanted)}
+
+    assert list(found) == wanted
+    assert found[f"{family}[5]"].result is not None
+
+
+def test_where_tells_of_ended_ones_too_and_leaves_out_what_is_gone(spool, family):
+    gone = f"{family}[77]"
+
+    at = families.where(spool, [*families.find_all(spool, [family]), gone])
+
+    assert numbers(sorted(at)) == list(range(10))
+    assert gone not in at
+    assert at[f"{family}[0]"].path.startswith(spool.paths.done)

@@ -426,6 +426,23 @@ def test_why_says_what_a_job_waits_for(spool: Spool) -> None:
     assert told("why", entry[1])["code"] == "no_gpu_limit"
 
 
+def test_why_reads_what_stands_before_a_job_only_while_that_could_start(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 that wait only the number matters: names tell it."""
+    settings.change_dispatch(spool.paths, paused=True)
+    waiting = [builders.submitted(spool) for _ in range(30)]
+    read: list[object] = []
+    queued_spec = Spool.queued_spec
+    monkeypatch.setattr(Spool, "queued_spec", lambda self, entry: read.append(entry) or queued_spec(self, entry))
+
+    told_why = printed("why", waiting[-1][1])
+
+    assert "paused" in told_why
+    assert "29 ahead of it" in told_why
+    assert read == [waiting[-1]]
+
+
 def test_why_of_a_job_that_does_not_wait_says_how_it_is(spool: Spool) -> None:
     entry = builders.ended(spool)
 
