@@ -12,7 +12,21 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import dataset, drain, idle, inside, many, output, plot, report, scale, start, submit, trainer
+from benchmarks import (
+    dataset,
+    dataset_remote,
+    drain,
+    idle,
+    inside,
+    many,
+    output,
+    plot,
+    report,
+    scale,
+    start,
+    submit,
+    trainer,
+)
 from benchmarks.lab import REPOSITORY, Lab, open_lab
 from benchmarks.machine import describe
 from benchmarks.measure import BenchmarkFailed, Samples
@@ -27,6 +41,7 @@ GROUPS: dict[str, Callable[[Lab], list[Row]]] = {
     "output": output.rows,
     "trainer": trainer.rows,
     "dataset": dataset.rows,
+    "dataset-remote": dataset_remote.rows,
 }
 IN_SCOPES = ("start", "drain")
 

@@ -1,0 +1,288 @@
+"""Data sets from a server on this machine: rows a second in one client, beside what else could serve them.
+
+The same files as for `dataset`. All are measured in turns, so that a busy
+machine slows them alike: bars are ratios to a bare socket that sends the same bytes,
+and to the `datasets` library reading them from the disk. The bars stand for
+1.8 M texts and 0.7 M token rows a second, shuffled 0.8 M and 0.5 M, where a bare
+socket carries 2.4 M and 1.4 M, as on the machine this was designed on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dataset import NEEDED, SECONDS, _rate, _rows_of_pair, _texts, _theirs, _tokens, _write
+from benchmarks.lab import REPOSITORY, Lab
+from benchmarks.measure import BenchmarkFailed, in_turns
+from benchmarks.row import Bar, Row, at_least, at_most, from_samples, skipped
+
+GROUP = "data sets, remote"
+TEXTS, TOKENS = 60_000, 30_000
+PEER_PACKAGES = ("fastapi", "uvicorn", "pyarrow")
+PATIENCE_S = 60.0
+
+
+def rows(lab: Lab) -> list[Row]:
+    needed = (*NEEDED, "aiohttp", "google_crc32c")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        return [skipped(GROUP, "all", f"not installed: {', '.join(missing)}")]
+    folder = lab.work / "dataset-remote"
+    folder.mkdir(exist_ok=True)
+    os.environ["FORGATHER_CACHE"] = os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
+    scale = 10 if lab.quick else 1
+    files = {"text": _write(folder / "text", _texts(TEXTS // scale))}
+    files["tokens"] = _write(folder / "tokens", _tokens(TOKENS // scale))
+    try:
+        with ExitStack() as stack:
+            url = stack.enter_context(_server(folder, files))
+            return [
+                *_rows(lab, stack, "texts", "text", files["text"], url, bars=(0.75, 0.33)),
+                *_rows(lab, stack, "token rows", "tokens", files["tokens"], url, bars=(0.5, 0.36)),
+                *_python_rows(lab, files, url),
+                *_json_rows(lab, stack, files["text"], url),
+            ]
+    finally:
+        shutil.rmtree(folder)
+
+
+def _rows(
+    lab: Lab, stack: ExitStack, what: str, name: str, files: list[str], url: str, *, bars: tuple[float, float]
+) -> list[Row]:
+    """As Arrow batches; the bare socket and Flight beside it."""
+    data = _ours(url, name)
+    row_bytes = sum(os.path.getsize(file) for file in files) / len(data)
+    bare = stack.enter_context(_peer("socket", files))
+    flight = stack.enter_context(_peer("flight", files))
+    taken = in_turns(
+        {
+            "stored": lambda: _rate(_Batches(data), _rows_of_pair),
+            "shuffled": lambda: _rate(_Batches(data.shuffle(1)), _rows_of_pair),
+            "bare": lambda: _bare_rate(bare, row_bytes),
+            "flight": lambda: _rate(_Flight(flight), lambda batch: int(batch.num_rows)),
+        },
+        lab.rounds(10),
+    )
+    against: dict[str, Any] = {"unit": "rows/s", "against": taken["bare"], "peer": "bare socket"}
+    bar: list[Bar] = [at_least(limit, of="ratio") for limit in bars]
+    return [
+        from_samples(GROUP, f"{what} as stored", taken["stored"], bar=bar[0], **against),
+        from_samples(GROUP, f"{what} shuffled", taken["shuffled"], bar=bar[1], **against),
+        from_samples(
+            GROUP,
+            f"{what} as stored, beside Flight",
+            taken["stored"],
+            unit="rows/s",
+            peer="Arrow Flight",
+            against=taken["flight"],
+            bar=at_least(1.1, of="ratio"),
+        ),
+    ]
+
+
+def _python_rows(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]:
+    """As what a training script takes; and how soon a resume has its first rows."""
+    from forgather_spool.dataset.walk import run
+
+    texts, tokens = _ours(url, "text"), _ours(url, "tokens").with_format("torch")
+    local_texts, local_tokens = _theirs(files["text"]), _theirs(files["tokens"]).with_format("torch")
+    shuffled = texts.shuffle(1)
+    place = len(texts) * 9 // 10
+
+    def resuming() -> float:
+        begin = time.perf_counter()
+        list(shuffled.rows.batches(shuffled.order, run(place, place + 64)))
+        return (time.perf_counter() - begin) * 1000
+
+    taken = in_turns(
+        {
+            "dicts": lambda: _rate(texts),
+            "local dicts": lambda: _rate(local_texts),
+            "torch": lambda: _rate(_InBatches(tokens), lambda batch: len(batch["input_ids"])),
+            "local torch": lambda: _rate(local_tokens),
+            "resuming": resuming,
+        },
+        lab.rounds(10),
+    )
+    peer = "datasets, local"
+    return [
+        from_samples(
+            GROUP, "texts to dicts", taken["dicts"], unit="rows/s", peer=peer, against=taken["local dicts"],
+            bar=at_least(3, of="ratio"),
+        ),
+        from_samples(
+            GROUP, "tokens to torch", taken["torch"], unit="rows/s", peer=peer, against=taken["local torch"],
+            bar=at_least(20, of="ratio"), note="in batches of 32; theirs row by row",
+        ),
+        from_samples(
+            GROUP, "64 rows at 90 % of a shuffle", taken["resuming"], bar=at_most(2), note="request and answer"
+        ),
+    ]  # fmt: skip
+
+
+def _json_rows(lab: Lab, stack: ExitStack, files: list[str], url: str) -> list[Row]:
+    """JSON lines of both, read by the same client."""
+    python = _peers_python(lab)
+    if python is None:
+        return [skipped(GROUP, "texts as JSON lines", "fastapi cannot be installed here")]
+    theirs = f"http://127.0.0.1:{stack.enter_context(_peer('fastapi', files, python))}/iter"
+    ours = f"{url}/v1/datasets/{_handle(url)}/iter"
+    taken = in_turns({"ours": lambda: _rate(_Lines(ours)), "theirs": lambda: _rate(_Lines(theirs))}, lab.rounds(10))
+    return [
+        from_samples(
+            GROUP, "texts as JSON lines", taken["ours"], unit="rows/s", peer="FastAPI", against=taken["theirs"],
+            bar=at_least(10, of="ratio"), note="both read by http.client and json",
+        )
+    ]  # fmt: skip
+
+
+class _Batches:
+    """A data set's Arrow batches, anew at each pass."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        from forgather_spool.dataset.walk import run
+
+        return iter(self._data.rows.batches(self._data.order, run(0, len(self._data.rows))))
+
+
+class _InBatches:
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._data.iter(32))
+
+
+class _Flight:
+    def __init__(self, port: int) -> None:
+        import pyarrow.flight as flight
+
+        self._client = flight.connect(f"grpc://127.0.0.1:{port}")
+        self._ticket = flight.Ticket(b"")
+
+    def __iter__(self) -> Iterator[Any]:
+        return (chunk.data for chunk in self._client.do_get(self._ticket))
+
+
+class _Lines:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __iter__(self) -> Iterator[Any]:
+        import urllib.request
+
+        with urllib.request.urlopen(self._url) as answer:
+            for line in answer:
+                yield json.loads(line)
+
+
+def _bare_rate(port: int, row_bytes: float) -> float:
+    """Rows a second that so many bytes would be."""
+    buffer = bytearray(1 << 20)
+    received, begin = 0, time.perf_counter()
+    while True:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            while count := connection.recv_into(buffer):
+                received += count
+                if time.perf_counter() - begin > SECONDS:
+                    return received / row_bytes / (time.perf_counter() - begin)
+
+
+def _ours(url: str, name: str) -> Any:
+    from forgather_spool.dataset import fast_load_iterable_dataset
+
+    os.environ["FORGATHER_DATASET_SERVER"] = url
+    try:
+        return fast_load_iterable_dataset(f"local/{name}")
+    finally:
+        del os.environ["FORGATHER_DATASET_SERVER"]
+
+
+def _handle(url: str) -> str:
+    import urllib.request
+
+    request = urllib.request.Request(f"{url}/v1/load", data=b'{"path": "local/text"}')
+    with urllib.request.urlopen(request) as answer:
+        return str(json.loads(answer.read())["handle"])
+
+
+@contextmanager
+def _server(folder: Path, files: dict[str, list[str]]) -> Iterator[str]:
+    """Ours, without a token, in a process of its own; its URL."""
+    words = ["--port", "0", "--no-auth"]
+    for name, paths in files.items():
+        (folder / f"of-{name}").mkdir(exist_ok=True)
+        for path in paths:
+            (folder / f"of-{name}" / Path(path).name).hardlink_to(path)
+        words += ["--local", f"{name}={folder}/of-{name}"]
+    log = folder / "log"
+    with open(log, "wb") as sink:
+        command = [sys.executable, "-P", "-m", "forgather_spool.dataset_server", *words]
+        env = os.environ | {"FORGATHER_HOME": str(folder / "home"), "PYTHONPATH": str(REPOSITORY)}
+        process = subprocess.Popen(command, env=env, stderr=sink)
+    try:
+        found = _awaited(lambda: re.search(r"dataset server on (\S+),", log.read_text()))
+        yield str(found[1])
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _peer(kind: str, files: list[str], python: Path | None = None) -> Iterator[int]:
+    """One of `dataset_peers`, with its port."""
+    command = [str(python or sys.executable), "-m", "benchmarks.dataset_peers", kind, *files]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.strip().isdigit():
+            raise BenchmarkFailed(f"{kind} did not start")
+        port = int(line)
+        _awaited(lambda: _answers(port))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _awaited(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise BenchmarkFailed("a server did not start")
+        time.sleep(0.02)
+    return found
+
+
+def _peers_python(lab: Lab) -> Path | None:
+    """An environment of its own for the peers; None where it cannot be made."""
+    folder = lab.work / "peers"
+    python = folder / "bin/python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEER_PACKAGES]
+    return python if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None
