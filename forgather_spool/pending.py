@@ -50,12 +50,15 @@ class StartsNext:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The owner paused the queue; it waits like all others."""
+    """The owner paused the queue; it waits like all others. `problem`: the settings cannot be read, so nobody knows."""
 
+    problem: str | None = None
     code: ClassVar[str] = "paused"
 
     @property
     def text(self) -> str:
+        if self.problem is not None:
+            return f"nothing starts until the settings can be read: {self.problem}"
         return "the queue is paused, so nothing starts"
 
 

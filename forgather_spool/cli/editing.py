@@ -21,7 +21,7 @@ from forgather_spool import schema
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, Missing, UsageError
 from forgather_spool.spool import files, order
-from forgather_spool.spool.look import find
+from forgather_spool.spool.families import find_one
 from forgather_spool.spool.place import Held, locate
 from forgather_spool.spool.queue import Spool
 
@@ -40,7 +40,7 @@ def edit(spool: Spool, text: str, editor: Callable[[str], None], ask: Ask) -> Ca
         UsageError, BadDocument: what was saved is no spec and the user gave up; the job is as it was.
         Missing: no editor; or the file system cannot exchange two files.
     """
-    [came] = hold_each(spool, [find(spool, text)])
+    [came] = hold_each(spool, [find_one(spool, text)])
     if not came.as_asked:
         return came
     job_id, was_waiting = came.job_id, came.changed

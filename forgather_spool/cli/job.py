@@ -15,9 +15,9 @@ from typing import TypeVar
 import click
 
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
-from forgather_spool.spool.families import find_all, look_all
+from forgather_spool.spool.families import find_all, find_one, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
-from forgather_spool.spool.look import Job, attempt_with_output, find, look
+from forgather_spool.spool.look import Job, attempt_with_output, look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
 
@@ -81,7 +81,7 @@ def show(job: str, raw: bool) -> None:
     from .job_facts import for_terminal, masked, raw_files, spec_text
 
     spool = _spool()
-    found = look(spool, find(spool, job))
+    found = look(spool, find_one(spool, job))
     if raw:
         for path, data in raw_files(spool.paths, found):
             click.echo(f"# {shown(path)}")
@@ -106,7 +106,7 @@ def tail(job: str, lines: int, from_start: bool, no_follow: bool, attempt: int |
     attempt. With --attempt that attempt's output is printed, as with --no-follow.
     """
     spool = _spool()
-    job_id = find(spool, job)
+    job_id = find_one(spool, job)
     _nudge_if_going(spool, job_id)
     given = _existing_attempt(spool, job_id, attempt)
     follow = not (no_follow or attempt is not None)
@@ -124,7 +124,7 @@ def dump(job: str, attempt: int | None) -> None:
     from forgather_spool.spool.output import Output
 
     spool = _spool()
-    job_id = find(spool, job)
+    job_id = find_one(spool, job)
     number = _existing_attempt(spool, job_id, attempt) or attempt_with_output(spool, job_id)
     output = Output(spool.paths.output(job_id, number))
     out = sys.stdout.buffer

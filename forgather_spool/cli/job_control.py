@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from forgather_spool.spool.look import find
+from forgather_spool.spool.families import find_one
 from forgather_spool.spool.queue import Spool
 
 from .asking import VERBS, ask, options
@@ -24,4 +24,4 @@ def _add(group: click.Group, verb: str) -> None:
     @click.argument("job", metavar="JOB", shell_complete=job_words)
     @options(verb)
     def command(job: str, **how: Any) -> None:
-        ask(find(Spool(), job), verb, **how)
+        ask(find_one(Spool(), job), verb, **how)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from forgather_spool.errors import JobFailed, UsageError
 from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool import order
-from forgather_spool.spool.look import find
+from forgather_spool.spool.families import find_one
 from forgather_spool.spool.paths import start_order
 from forgather_spool.spool.place import Held, Queued, locate
 from forgather_spool.spool.queue import Entry, Spool
@@ -63,8 +63,8 @@ def move(spool: Spool, text: str, wish: Before | After) -> Came:
         JobFailed: the other one no longer waits.
         UsageError: no priority is that high or low.
     """
-    job_id = find(spool, text)
-    other_id = None if wish.job is None else find(spool, wish.job)
+    job_id = find_one(spool, text)
+    other_id = None if wish.job is None else find_one(spool, wish.job)
     if other_id == job_id:
         raise UsageError(f"{text} and {wish.job} are the same job", hint="name another")
     place = locate(spool, job_id)

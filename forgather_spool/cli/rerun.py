@@ -14,7 +14,8 @@ from forgather_spool.spool.look import Job
 from forgather_spool.spool.paths import family_of, index_of
 from forgather_spool.spool.queue import Spool
 
-from .submit import check_together, in_words
+from . import warn
+from .submit import check_together, in_words, refuse_too_many_gpus
 from .submit_options import Given, fields
 
 _OF_THAT_TIME = frozenset({"git_commit", "after", "after_unmet", "begin_at", "hold"})
@@ -76,6 +77,8 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
         schema.check(document, schema.SPEC)
     except BadDocument as error:
         raise UsageError(f"{in_words(error.where)}: {error.problem}", hint="forgather job rerun --help") from None
+    for remark in refuse_too_many_gpus(document, spool.paths):
+        warn(remark)
     job_id = spool.submit(document) if family is None else submit_one(spool, document)
     return {
         "job_id": job_id if family is None else f"{job_id}[*]",

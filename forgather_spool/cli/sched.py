@@ -12,8 +12,8 @@ import click
 
 from forgather_spool.job import State
 from forgather_spool.spool import settings
-from forgather_spool.spool.families import find_all
-from forgather_spool.spool.look import find, look
+from forgather_spool.spool.families import find_all, find_one
+from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool, utc_now
 
 from .groups import Change
@@ -31,6 +31,7 @@ from .tidy import cleanup, retention
 
 ROWS_PER_SECTION = 20
 MAX_NO_GPU_LIMIT = 100_000
+DEFAULT_WAIT = "30m"  # as schema.DISPATCH has it
 STATE_WORDS = [*(state.value for state in State), "active"]
 SETTINGS_JSON = click.option("--json", "json_", is_flag=True, help="All of dispatch.json as it is now.")
 
@@ -171,7 +172,7 @@ def limit(number: str, json_: bool) -> None:
 
 
 @sched.command("keep-cards")
-@click.argument("after", metavar="TIME|never")
+@click.argument("after", metavar="TIME|never|default")
 @SETTINGS_JSON
 def keep_cards(after: str, json_: bool) -> None:
     """How long a job waits for cards before they are kept for it as they come free, such as 30m (the default) or 0.
@@ -181,6 +182,8 @@ def keep_cards(after: str, json_: bool) -> None:
     """
     from .quantities import duration_s
 
+    if after == "default":
+        after = DEFAULT_WAIT
     after_s = None if after == "never" else duration_s(after)
     spool = Spool().create()
     now = settings.change_dispatch(spool.paths, reserve_after_s=after_s)
@@ -256,7 +259,7 @@ def why(job: str, json_: bool) -> None:
 
     spool = Spool()
     spool.check()
-    found = look(spool, find(spool, job))
+    found = look(spool, find_one(spool, job))
     click.echo(as_json(why_document(spool, found)) if json_ else "\n".join(explain(spool, found)))
 
 

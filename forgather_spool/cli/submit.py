@@ -18,7 +18,6 @@ from forgather_spool.cli.submit_options import OPTIONS, ORDER_FIELDS, Given, fie
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UsageError
 from forgather_spool.host import user_manager
-from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
 
@@ -132,7 +131,9 @@ def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spo
     """The checked spec, and remarks for the user."""
     document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
     if "script" in given:
-        _add_script(document, str(given["script"]), words)
+        from forgather_spool.cli import script_text
+
+        script_text.add_to(document, str(given["script"]), words)
     remarks = add_surroundings(document, given, environ)
     check_together(document, spool)
     _check(document)
@@ -146,6 +147,15 @@ def options_alone(given: Given, spool: Spool) -> Document:
     _check(document)
     del document["argv"]
     return document
+
+
+def refuse_too_many_gpus(spec: Document, paths: Paths, option: str = "--gpus") -> list[str]:
+    """As `known_cards.refuse_too_many`; a job without cards pays nothing for it."""
+    if not spec.get("gpus"):
+        return []
+    from forgather_spool.cli import known_cards
+
+    return known_cards.refuse_too_many(spec, paths, option)
 
 
 def add_surroundings(document: Document, given: Given, environ: Mapping[str, str]) -> list[str]:
@@ -242,32 +252,6 @@ def _texts(value: object) -> list[str]:
     return value if isinstance(value, list) else []
 
 
-def _add_script(document: Document, path: str, words: list[str]) -> None:
-    text = _script_text(path)
-    if not text.startswith("#!"):
-        raise UsageError(
-            f"--script {path}: does not begin with #!", hint="make its first line #!/bin/sh, or what runs it"
-        )
-    document["script"] = text
-    document["argv"] = ["script" if path == "-" else os.path.basename(path), *words]
-
-
-def _script_text(path: str) -> str:
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_DOCUMENT_BYTES + 1)
-        return data.decode()
-    except AttributeError:
-        raise UsageError("--script -: stdin is closed", hint="pipe the script in") from None
-    except OSError as error:
-        raise UsageError(f"--script {path}: {error.strerror}", hint="give a file, or - for stdin") from None
-    except ValueError:
-        raise UsageError(f"--script {path}: is not UTF-8 text", hint="submit a program as a command instead") from None
-
-
 # -- what the user should know ----------------------------------------------------------------------------------------
 
 
@@ -279,6 +263,8 @@ def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
         found.append(f"{argv[0]}: no such command yet; the job fails unless it is there when it starts")
     if "gpu_memory_bytes" in spec and not spec.get("gpus"):
         found.append("--gpu-memory asks for no card; that is --gpus N, and 0 when not given")
+    if "memory_bytes" in spec or "cpus" in spec:
+        found += _not_enforced(spec, environ)
     secret = environment.secret_in(argv)
     if secret is not None:
         found.append(
@@ -288,6 +274,16 @@ def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
     if ends_with_the_login(environ):
         found.append(LINGER_REMARK)
     return found
+
+
+def _not_enforced(spec: Document, environ: Mapping[str, str]) -> list[str]:
+    """Said at submit: a limit that does nothing is found out when the machine is out of memory."""
+    asked = (("memory_bytes", "memory", "--memory"), ("cpus", "cpu", "--cpus"))
+    lacking = [option for field, name, option in asked if field in spec and user_manager.lacks(name, environ)]
+    if not lacking:
+        return []
+    verb = "is" if len(lacking) == 1 else "are"
+    return [f"{' and '.join(lacking)} {verb} accepted, and not enforced on this machine; forgather doctor says why"]
 
 
 def _is_found(command: str, search_path: str, cwd: str) -> bool:
@@ -300,37 +296,3 @@ def ends_with_the_login(environ: Mapping[str, str]) -> bool:
     if environ.get("FORGATHER_HOST_KIND") == "process":
         return False
     return user_manager.is_there(environ) and not user_manager.lingers(environ)
-
-
-def refuse_too_many_gpus(spec: Document, paths: Paths) -> list[str]:
-    """A job that no known host can ever run is refused now. Hosts whose file cannot be read might.
-
-    Where no host has any card, that is a remark: a dispatcher may have looked before the driver was loaded.
-
-    Raises:
-        UsageError: it says which host has how many.
-    """
-    wanted = spec.get("gpus", 0)
-    if not isinstance(wanted, int) or wanted < 1:
-        return []
-    has: dict[str, int] = {}
-    for name in sorted(files.names(paths.hosts)):
-        if not name.endswith(".json"):
-            continue
-        path = paths.host(name.removesuffix(".json"))
-        try:
-            if files.read_bytes(path).count(b'"index"') >= wanted:
-                return []  # parsing would load `json` for an answer that is plain to see
-            cards = files.read_document(path).get("gpus")
-        except (FileNotFoundError, ForgatherError):
-            return []
-        has[name.removesuffix(".json")] = len(cards) if isinstance(cards, list) else 0
-    if has and not any(has.values()):
-        return [f"no card is known of here ({', '.join(has)}): the job waits until there is one"]
-    if has and wanted > max(has.values()):
-        counts = ", ".join(f"{host} has {count}" for host, count in has.items())
-        raise UsageError(
-            f"--gpus {wanted}: no known host has that many ({counts})",
-            hint=f"ask for fewer; if a host's cards have changed, remove its file in {paths.hosts} and submit again",
-        )
-    return []

@@ -18,7 +18,7 @@ from forgather_spool.training.launch import check_libraries, planned, write_hand
 from . import environment, quantities, warn
 from .git_commit import git_commit
 from .nudge import nudge
-from .submit import check_together, entered
+from .submit import check_together, entered, refuse_too_many_gpus
 from .submit_options import fields
 
 GRACE_S = 60.0  # a training told to end saves first
@@ -77,6 +77,7 @@ def _spec(config: Config, asked: dict[str, Any], resume: str | None, spool: Spoo
     limit = asked["time"] or config.time_limit
     if limit is not None:
         spec["time_limit_s"] = _duration_s(limit, "--time" if asked["time"] else "time_limit in the config")
+    remarks += refuse_too_many_gpus(spec, spool.paths, "gpus in the config" if gpus is None else "--requested-gpus")
     commit = git_commit(launch.cwd)
     if commit is not None:
         spec["git_commit"] = commit

@@ -57,6 +57,7 @@ def view_of(
         groups=_groups(dispatch),
         reserve_after_s=reserve_after_s if isinstance(reserve_after_s, (int, float)) else None,
         paused=bool(dispatch.get("paused")),
+        settings_problem=unread if isinstance(unread := dispatch.get("unread"), str) else None,
         nvml_problem=problem or nvml_problem,
     )
 
@@ -91,7 +92,7 @@ def _settings(
     try:
         dispatch: Mapping[str, object] = settings.dispatch(spool.paths)
     except (BadDocument, UnreadableFile, StorageFailed) as error:
-        dispatch = {"paused": True}
+        dispatch = {"paused": True, "unread": str(error)}
         if isinstance(error, StorageFailed):
             on_trouble(error)
     try:

@@ -24,6 +24,20 @@ def is_there(environ: Mapping[str, str]) -> bool:
     return os.path.exists(f"{runtime_dir(environ)}/systemd/private")
 
 
+def lacks(controller: str, environ: Mapping[str, str]) -> bool:
+    """Whether limits of "memory" or "cpu" are known to do nothing here: no scopes, or the manager was given none."""
+    if environ.get("FORGATHER_HOST_KIND") == "process" or not is_there(environ):
+        return True
+    user = os.geteuid()
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        try:
+            with open(f"{root}/user.slice/user-{user}.slice/user@{user}.service/cgroup.controllers") as file:
+                return controller not in file.read().split()
+        except OSError:
+            continue
+    return False
+
+
 def lingers(environ: Mapping[str, str]) -> bool:
     """Whether jobs go on after the last logout; without, the manager ends them 10 s later."""
     return os.path.exists(f"{LINGER_FOLDER}/{_user_name(environ)}")

@@ -27,7 +27,7 @@ def gate(entry: Waiting, board: Board) -> Gate | None:
 
 
 def _queue_gate(board: Board) -> Paused | None:
-    return Paused() if board.view.paused else None
+    return Paused(board.view.settings_problem) if board.view.paused else None
 
 
 def _own_gate(entry: Waiting, board: Board) -> BeginsLater | TriedAgainLater | AwaitsJobs | NeverStarts | None:

@@ -150,7 +150,8 @@ class View:
 
     `our_pids`: process to job, for every process of our jobs on a card; others
     that compute there are foreign. `nvml_problem` says why no card can be seen;
-    None when they can. `reserve_after_s` None: cards are never kept for a job.
+    None when they can. `settings_problem` says why it is `paused`, where the
+    owner did not ask for that. `reserve_after_s` None: cards are never kept for a job.
     """
 
     now: datetime
@@ -162,6 +163,7 @@ class View:
     groups: Mapping[str, Group] = field(default_factory=dict)
     reserve_after_s: float | None = None
     paused: bool = False
+    settings_problem: str | None = None
     nvml_problem: str | None = None
 
 

@@ -45,6 +45,25 @@ def find_all(spool: Spool, texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(job_id for text in texts for job_id in _meant(spool, text)))
 
 
+def find_one(spool: Spool, text: str) -> str:
+    """The id of the one job meant, as `look.find` has it; or of the one member that a selection leaves: ``eval[7]``.
+
+    Raises:
+        NoSuchJob: nothing fits, or several jobs.
+        UsageError: what stands in the brackets is no selection.
+    """
+    try:
+        return find(spool, text)
+    except NoSuchJob:
+        whole, _, selection = text.partition("[")
+        if not (whole and selection.endswith("]")):
+            raise
+    found = _selected(spool, whole, selection[:-1])
+    if len(found) > 1:
+        raise NoSuchJob(f"{text} is {len(found)} jobs, and one is needed here", hint=f"such as {found[0]}")
+    return found[0]
+
+
 def _meant(spool: Spool, text: str) -> list[str]:
     if is_job_id(text):
         return (not family_of(text) and members(spool, text)) or [_existing(spool, text)]

@@ -47,6 +47,15 @@ def test_a_selection_means_the_members_there_are_wherever_they_stand(spool, fami
     assert numbers(families.find_all(spool, [family + selection])) == list(members)
 
 
+def test_one_member_is_meant_by_its_arrays_name_and_its_number(spool, family):
+    assert families.find_one(spool, "sweep[7]") == f"{family}[7]"
+    assert families.find_one(spool, f"{family[:-2]}[7]") == f"{family}[7]"
+    with pytest.raises(NoSuchJob, match=r"sweep\[6-7\] is 2 jobs, and one is needed here"):
+        families.find_one(spool, "sweep[6-7]")
+    with pytest.raises(NoSuchJob, match="no member"):
+        families.find_one(spool, "sweep[70]")
+
+
 def test_a_name_and_the_beginning_of_an_id_mean_the_whole_array(spool, family):
     assert families.find_all(spool, ["sweep"]) == families.find_all(spool, [family[:20]])
     assert len(families.find_all(spool, ["sweep"])) == 10

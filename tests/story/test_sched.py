@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from forgather_spool import schema
 from forgather_spool.cli.listing import HEADERS
 from forgather_spool.cli.sched import sched
 from forgather_spool.cli.table import cells, render
@@ -246,6 +247,16 @@ def test_pause_holds_until_resume(spool: Spool, nudged: list[str]) -> None:
     assert nudged
 
 
+def test_settings_that_cannot_be_read_are_why_nothing_starts(spool: Spool) -> None:
+    builders.submitted(spool)
+    builders.damage(spool.paths.dispatch)
+
+    [waiting] = told("list")["jobs"]
+
+    assert waiting["reason"]["code"] == "paused"
+    assert waiting["reason"]["text"].startswith(f"nothing starts until the settings can be read: {spool.paths.server}")
+
+
 def test_the_limit_of_jobs_without_a_card(spool: Spool) -> None:
     builders.running(spool, host=HERE)
     builders.submitted(spool)
@@ -455,3 +466,5 @@ def test_how_long_a_job_waits_until_cards_are_kept_for_it_is_the_owners_choice(s
     assert settings.dispatch(spool.paths)["reserve_after_s"] == 600
     assert run("keep-cards", "never").output == "cards are kept for nobody\n"
     assert settings.dispatch(spool.paths)["reserve_after_s"] is None
+    run("keep-cards", "default")
+    assert settings.dispatch(spool.paths)["reserve_after_s"] == schema.DISPATCH["reserve_after_s"].default

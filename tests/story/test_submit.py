@@ -65,7 +65,11 @@ def test_a_submitted_job_is_in_the_queue_with_all_that_was_asked(forgather, home
 
     [job] = queued(home)
     [(_, job_id)] = Spool(str(home)).waiting()
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"queued: {job_id} (priority=-3, gpus=2)\n", "")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (
+        0,
+        f"queued: {job_id} (priority=-3, gpus=2)\n",
+        "warning: --memory and --cpus are accepted, and not enforced on this machine; forgather doctor says why\n",
+    )
     assert job["argv"] == ["python3", "train.py", "--lr", "3e-4", "--"]
     assert (job["name"], job["priority"], job["gpus"], job["tty"]) == ("fit", -3, 2, True)
     assert (job["gpu_memory_bytes"], job["memory_bytes"]) == (10 << 30, 512 << 20)
@@ -300,6 +304,26 @@ def test_more_cards_than_any_host_has_are_refused_with_who_has_how_many(forgathe
     assert refused.returncode == 2
     assert "--gpus 3: no known host has that many (bare has 0, box has 2)" in refused.stderr
     assert taken.returncode == 0
+
+
+def test_a_limit_that_does_nothing_here_is_remarked_on(forgather):
+    both = forgather("submit", "--memory", "1G", "--cpus", "2", "true")
+    one = forgather("submit", "--cpus", "2", "true")
+    quiet = forgather("submit", "--quiet", "--cpus", "2", "true")
+
+    assert "--memory and --cpus are accepted, and not enforced on this machine" in both.stderr
+    assert "--cpus is accepted, and not enforced on this machine" in one.stderr
+    assert quiet.stderr == ""
+
+
+def test_a_rerun_asks_for_no_more_cards_than_there_are_either(forgather, home):
+    job_id = forgather("submit", "--quiet", "true").stdout.strip()
+    (home / "hosts" / "box.json").write_text('{"version": 1, "gpus": [{"index": 0}, {"index": 1}]}')
+
+    answer = forgather("job", "rerun", "--gpus", "3", job_id)
+
+    assert answer.returncode == 2
+    assert "--gpus 3: no known host has that many (box has 2)" in answer.stderr
 
 
 def test_where_no_card_is_known_the_job_waits_for_one(forgather, home):

@@ -180,6 +180,19 @@ def test_cards_follow_the_processes_unless_something_else_is_said(forgather, pro
     assert [(job["gpus"], job["time_limit_s"]) for job in queued()] == [(4, 7200), (0, 7200)]
 
 
+def test_a_training_that_no_known_host_can_run_is_not_queued(forgather, project, queued, tmp_path):
+    hosts = Path(Spool(str(tmp_path / "home")).create().paths.hosts)
+    (hosts / "box.json").write_text('{"version": 1, "gpus": [{"index": 0}]}')
+    (project / "train.yaml").write_text(CONFIG + "gpus: 4\n")
+
+    by_config = forgather("-t", "train", "train", "--enqueue")
+    by_option = forgather("-t", "train", "train", "--enqueue", "--requested-gpus", "2")
+
+    assert (by_config.returncode, by_option.returncode, queued()) == (2, 2, [])
+    assert "gpus in the config 4: no known host has that many (box has 1)" in by_config.stderr
+    assert "--requested-gpus 2: no known host has that many (box has 1)" in by_option.stderr
+
+
 def test_where_no_host_has_a_card_a_training_is_queued_for_the_cpu_and_told_so(forgather, queued):
     answer = forgather("-t", "train", "train", "--enqueue", FORGATHER_NVML_LIBRARY="/nowhere")
 
