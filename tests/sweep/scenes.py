@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from forgather_spool.host import proc
-from forgather_spool.spool import attempts, files
+from forgather_spool.spool import attempts, files, preempt
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, utc_now
+from forgather_spool.spool.stop import stop
 from tests.story.world import HOST, World
 from tests.sweep.ledger import LINE
 
@@ -21,9 +22,9 @@ def submitted(world: World) -> Entry:
     return world.submit(LINE)
 
 
-def dropped(world: World, name: str = "dropped") -> None:
+def dropped(world: World, name: str = "dropped", **spec: object) -> None:
     """The same as a file in incoming/, as `mv` leaves it."""
-    text = json.dumps({"argv": ["sh", "-c", LINE], "cwd": str(world.folder)})
+    text = json.dumps({"argv": ["sh", "-c", LINE], "cwd": str(world.folder), **spec})
     partial = Path(world.spool.paths.incoming, f".{name}")
     partial.write_text(text)
     partial.rename(partial.with_name(f"{name}.json"))
@@ -63,6 +64,31 @@ def to_be_run_again(world: World) -> None:
     again = {"version": 1, "reason": "retry", "retries": 1, "after_outcome": {"kind": "exited", "exit_code": 1}}
     attempts.make(world.spool.paths, decided[1], 2, again)
     (world.folder / "jobs").write_text("\n".join(entry[1] for entry in (failed, decided, lost)))
+
+
+def order_half_done(world: World) -> None:
+    """What must never start, what starts for that reason, an array in incoming/, and one that gave way.
+
+    The jobs to run or to be refused are in `jobs`, the one to be put on hold in `held`.
+    """
+    world.spool.open_host(HOST)
+    stopped = submitted(world)
+    stop(world.spool, stopped[1], "anna")
+    never = world.submit(LINE, after=[{"job": stopped[1], "when": "ok"}])
+    nor_this = world.submit(LINE, after=[{"job": never[1], "when": "ok"}])
+    runs = world.submit(LINE, after=[{"job": nor_this[1], "when": "notok"}])
+    held = world.submit(LINE, after=[{"job": stopped[1], "when": "ok"}], after_unmet="hold")
+    gave_way = world.submit(LINE, preemptible=True)
+    world.spool.claim(gave_way, HOST)
+    world.spool.write_claim(gave_way[1], claim_of_the_dead(gave_way))
+    world.spool.start(gave_way[1], HOST)
+    preempt.want(world.spool.paths, gave_way[1], 1, runs[1])
+    preempt.tell_to_end(world.spool.paths, gave_way[1], 1, by=f"preemption for {runs[1]}")
+    (world.folder / "ran").write_text(f"{gave_way[1]} 1\n")
+    world.spool.write_result(gave_way[1], _result({"kind": "cancelled", "by": f"preemption for {runs[1]}"}))
+    dropped(world, "array", array={"indexes": "0-2"})
+    (world.folder / "jobs").write_text("\n".join(entry[1] for entry in (stopped, never, nor_this, runs, gave_way)))
+    (world.folder / "held").write_text(held[1])
 
 
 def job_ids(world: World) -> set[str]:
