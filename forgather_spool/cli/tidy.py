@@ -18,6 +18,7 @@ from forgather_spool.job import OUTCOME_WORDS
 from forgather_spool.spool import settings
 from forgather_spool.spool.families import find_all
 from forgather_spool.spool.follow import finish_ending
+from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.place import Ended, Rejected, Taken, locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
@@ -170,7 +171,7 @@ def _named(spool: Spool, texts: Sequence[str]) -> list[Ended | Rejected]:
     places = [_ended_place(spool, job_id) for job_id in find_all(spool, texts)]
     needed = needed_by_the_living(spool)
     for place in places:
-        if place.job_id in needed:
+        if place.job_id in needed or family_of(place.job_id) in needed:
             raise UsageError(f"job {place.job_id} is one that a waiting job comes after", hint="cancel that one first")
     return places
 

@@ -83,7 +83,7 @@ def _asked_by(spool: Spool, job_id: str, attempt: int) -> str | None:
         wanted = preempt.wanted_by(spool.paths, job_id, attempt)
     except (BadDocument, UnreadableFile):
         return None
-    return None if wanted is None else str(wanted["by"])
+    return None if wanted is None else str(wanted["for_job"])
 
 
 def _settings(

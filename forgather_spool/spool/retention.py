@@ -103,10 +103,7 @@ def _candidates(spool: Spool, retention: Retention, now: datetime, go_on: Callab
 
 
 def needed_by_the_living(spool: Spool) -> set[str]:
-    """Ids that jobs which have not ended name in `after`; what cannot be read needs nothing.
-
-    In the order jobs move, so that one that moves meanwhile is met.
-    """
+    """Ids that jobs which have not ended name in `after`; what cannot be read needs nothing."""
     found: set[str] = set()
     for path in specs_of_the_living(spool):
         try:
@@ -131,16 +128,22 @@ def every_spec(spool: Spool) -> Iterator[bytes]:
 
 
 def specs_of_the_living(spool: Spool) -> Iterator[str]:
-    paths = spool.paths
+    """Their paths, in the order jobs move, so that one that moves meanwhile is met.
+
+    A job may also be put on hold or back into the queue: what is in those two then, and was not before, follows.
+    """
+    paths, met = spool.paths, set()
     batches = [paths.batch(name) for name in files.names(paths.batches)]
     folders = [
         paths.incoming, *batches, *(f"{batch}/held" for batch in batches), paths.held, paths.queue,
         *(paths.running_on(host) for host in files.names(paths.running)),
     ]  # fmt: skip
-    for folder in folders:
+    for folder in [*folders, paths.held, paths.queue]:
         for name in files.names(folder):
-            if name.endswith(".json"):
-                yield f"{folder}/{name}"
+            path = f"{folder}/{name}"
+            if name.endswith(".json") and path not in met:
+                met.add(path)
+                yield path
 
 
 def size_bytes(spool: Spool, job_id: str) -> int:

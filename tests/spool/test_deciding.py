@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from forgather_spool.dispatcher.deciding import Deciding
+from forgather_spool.dispatcher.view import view_of
 from forgather_spool.host import nvml
 from forgather_spool.host.nvml import GpuReading
+from forgather_spool.job import Terms
 from forgather_spool.policy import NeverMet
-from forgather_spool.spool import settings
+from forgather_spool.spool import preempt, settings
 from forgather_spool.spool.queue import Entry, Spool
 from tests import builders
 from tests.values.policy_cases import card
@@ -126,3 +129,14 @@ def test_the_reasons_of_those_who_await_others_are_told(spool: Spool, deciding: 
     deciding.decide({}, {})
 
     assert deciding.reasons(10) == {second[1]: f"comes after job {first[1]}, not ended yet"}
+
+
+def test_the_policy_is_told_for_whom_a_running_job_gives_way(spool: Spool):
+    """Also after another dispatcher has asked it."""
+    runs = builders.running(spool)
+    claim = replace(builders.a_claim(runs, cards=(0,)), terms=Terms(preemptible=True))
+    preempt.want(spool.paths, runs[1], 1, "q_1738012412345_a1b2c3d4")
+
+    (holder,) = view_of(spool, {runs[1]: claim}, {}, (card(0),), None).holders
+
+    assert (holder.going, holder.going_for) == (True, "q_1738012412345_a1b2c3d4")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from forgather_spool.spool import files
+from forgather_spool.spool import files, order
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.remove import remove, sweep_removed
-from forgather_spool.spool.retention import BrokenOff, Retention, outdated, size_bytes
+from forgather_spool.spool.retention import BrokenOff, Retention, outdated, size_bytes, specs_of_the_living
 from tests import builders
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -96,7 +96,7 @@ def test_one_whose_result_is_damaged_has_no_outcome_and_goes_with_its_day(spool:
     assert gone(spool, older_than_s=days(1)) == [job_id]
 
 
-@pytest.mark.parametrize("state", ["waiting", "dropped", "launching"])
+@pytest.mark.parametrize("state", ["waiting", "held", "dropped", "launching", "between attempts"])
 def test_what_a_living_job_comes_after_stays(spool: Spool, state: str) -> None:
     needed, other = ended(spool, 3), ended(spool, 2)
     after = [{"job": needed, "when": "any"}]
@@ -105,11 +105,41 @@ def test_what_a_living_job_comes_after_stays(spool: Spool, state: str) -> None:
     elif state == "dropped":
         document = {"argv": ["true"], "after": after}
         files.write_once(f"{spool.paths.incoming}/x.json", document, spool.paths.tmp)
+    elif state == "held":
+        builders.held(spool, after=after)
+    elif state == "between attempts":
+        builders.waiting_again(spool, after=after)
     else:
         builders.claimed(spool, after=after)
 
     assert gone(spool) == [other]
     assert gone(spool, max_bytes=0) == [other]
+
+
+def test_every_member_of_an_array_that_a_job_comes_after_stays(spool: Spool) -> None:
+    """Its end is known from its members' ends; with one of them gone, it would be another array that ended."""
+    family = spool.submit({"argv": ["true"], "array": {"indexes": "0-2"}})
+    for entry in spool.waiting():
+        builders.ended(spool, entry)
+    other = ended(spool, 2)
+    builders.submitted(spool, after=[{"job": family, "when": "ok"}])
+
+    assert gone(spool) == [other]
+
+
+@pytest.mark.parametrize("way", ["hold", "release"])
+def test_a_job_that_is_held_or_released_while_one_looks_is_met(spool: Spool, way: str) -> None:
+    needed = ended(spool, 3)
+    make, turn = {"hold": (builders.submitted, order.hold), "release": (builders.held, order.release)}[way]
+    entry = make(spool, after=[{"job": needed, "when": "any"}])
+
+    found = []
+    for path in specs_of_the_living(spool):
+        found.append(path)
+        if len(found) == 1:
+            turn(spool, [entry])
+
+    assert os.path.exists(found[-1])
 
 
 def test_the_living_are_never_looked_at(spool: Spool) -> None:
