@@ -12,8 +12,11 @@ PREFIX ?= $(HOME)/.local
 INSTALLED := $(PREFIX)/share/forgather-spool/venv
 COMMAND := $(PREFIX)/bin/forgather
 
+MEASURED := tests/values tests/spool tests/host tests/story tests/data
+HEART := forgather_spool/spool/*,forgather_spool/runner/*,forgather_spool/dispatcher/launch.py,forgather_spool/dispatcher/settle.py,forgather_spool/dispatcher/steps.py
+
 .DELETE_ON_ERROR:
-.PHONY: help install uninstall venv test test-long lint format demo bench docs clean
+.PHONY: help install uninstall venv test test-long coverage lint format demo bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +49,12 @@ test: venv ## every test that can run here (ARGS='-k words' picks some)
 test-long: venv ## the same, with every error at every system call (an hour)
 	@FORGATHER_LONG_TESTS=1 $(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
 
+coverage: venv ## which branches the tests take, runners and dispatchers included (ARGS='tests/story' picks some)
+	@rm -rf .coverage.d && mkdir .coverage.d
+	COVERAGE_FOLDER=$(CURDIR)/.coverage.d PYTHONPATH=$(CURDIR) $(BIN)/coverage run -m pytest -n $(JOBS) -q $(or $(ARGS),$(MEASURED))
+	@COVERAGE_FOLDER=.coverage.d $(BIN)/coverage combine -q
+	COVERAGE_FOLDER=.coverage.d $(BIN)/coverage report --include='$(HEART)'
+
 lint: venv ## ruff, its formatter, mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -65,4 +74,4 @@ docs: venv ## generate the reference from the code
 	$(BIN)/python docs/generate.py
 
 clean: ## remove what was built, the environment included
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage.d .mypy_cache .pytest_cache .ruff_cache .hypothesis

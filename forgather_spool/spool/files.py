@@ -372,8 +372,8 @@ def discard(path: str) -> None:
     """Remove a file that may be gone already. Not durable: for what may come back without harm."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
-        pass
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # nothing is there, or below what is no directory
     except OSError as error:
         raise failed("remove", path, error) from None
 

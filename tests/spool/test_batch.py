@@ -222,6 +222,18 @@ def test_a_bounded_look_moves_so_many_and_the_next_the_rest(spool):
     assert not admit.pending(spool)
 
 
+def test_what_is_no_batch_holds_no_batch_up(spool):
+    """Names are looked at in order, and this one comes first."""
+    (Path(spool.paths.batches) / "a-file").write_text("mine")
+    found = gathered(spool, {"argv": ["true"]})
+    found.commit()
+
+    batch.spread(spool)
+
+    assert waiting(spool) == found.job_ids
+    assert os.listdir(spool.paths.batches) == ["a-file"]
+
+
 def test_a_strange_file_in_a_batch_holds_nothing_up_and_is_kept(spool):
     found = gathered(spool, *SPECS)
     found.commit()

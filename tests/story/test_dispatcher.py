@@ -195,11 +195,32 @@ def test_a_dropped_file_runs_and_a_poisoned_one_does_not_hold_it_up(world: World
     wait_until(Path(world.spool.paths.rejected, "bad.json.why").exists)
 
 
+POISONED_SPECS = (
+    b"",
+    b'{"argv": ["true"]',
+    b'{"argv": ["true"], "argv": ["false"]}',
+    b'{"argv": ["\\u0000"]}',
+    b'{"argv": ["\\ud800"]}',
+    b'{"argv": ["true"], "time_limit_s": NaN}',
+    b'{"argv": ["true"], "gpus": true}',
+    b'{"argv": ["true"], "version": 2}',
+    b'{"argv": ["true"], "begin_at": "9999-12-31T23:59:59-14:00"}',
+    b'{"argv": ["true"], "begin_at": "0001-01-01T00:00:00+14:00"}',
+    b'{"argv": ["' + b"x" * (1 << 20) + b'"]}',
+)
+
+
 def test_poison_in_every_folder_is_set_aside_and_the_others_run(world: World):
     """Each of these has stopped some dispatcher somewhere."""
     paths = world.spool.paths
     world.spool.open_host(HOST)
-    good = [world.submit(f"echo {n} >> ran") for n in range(10)]
+    good = [world.submit(f"echo {n} >> ran") for n in range(100)]
+    for n, poison in enumerate(POISONED_SPECS):
+        Path(f"{paths.queue}/q_1738012412345_dddddd{n:02}.p0.json").write_bytes(poison)
+    for folder in (paths.held, paths.batches, paths.unique, paths.done, paths.running_on("@cancel")):
+        os.makedirs(f"{folder}/garbage", exist_ok=True)
+        Path(f"{folder}/garbage.json").write_bytes(b"\xff" * 10)
+        os.mkfifo(f"{folder}/fifo.json")
     unreadable = world.submit("echo never >> ran")
     Path(paths.queued(unreadable[1], 0)).write_bytes(b"[" * 100_000)
     os.mkfifo(f"{paths.queue}/q_1738012412345_aaaaaaaa.p0.json")
@@ -218,9 +239,9 @@ def test_poison_in_every_folder_is_set_aside_and_the_others_run(world: World):
     world.dispatch_all()
 
     assert all(world.wait_done(entry).outcome == Exited(0) for entry in [*good, damaged])
-    assert sorted(world.lines("ran")) == sorted([*map(str, range(10)), "again"])
+    assert sorted(world.lines("ran")) == sorted([*map(str, range(100)), "again"])
     rejected = {name for name in os.listdir(paths.rejected) if not name.endswith(".why")}
-    assert len(rejected) == 7, rejected
+    assert len(rejected) == 7 + len(POISONED_SPECS), rejected
     assert all(Path(paths.rejected, f"{name}.why").read_text() for name in rejected)
 
 

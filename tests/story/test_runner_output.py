@@ -32,6 +32,27 @@ def test_a_burst_of_a_million_lines_is_there_to_the_byte(bench: Bench) -> None:
     assert result.document["output_bytes"] == len(expected)
 
 
+PACED = """
+import sys, time
+due = time.monotonic()
+for tenth in range(10 * int(sys.argv[1])):
+    sys.stdout.write("".join(f"{n}\\n" for n in range(1000 * tenth, 1000 * tenth + 1000)))
+    sys.stdout.flush()
+    due += 0.1
+    time.sleep(max(0, due - time.monotonic()))
+"""
+
+
+def test_of_ten_thousand_lines_a_second_none_is_lost(bench: Bench) -> None:
+    """For five seconds; for a minute with FORGATHER_LONG_TESTS=1."""
+    seconds = 60 if os.environ.get("FORGATHER_LONG_TESTS") == "1" else 5
+    entry, _ = bench.launch([sys.executable, "-c", PACED, str(seconds)])
+
+    wait_until(lambda: bench.spool.has_result(entry[1]), timeout_s=seconds + 60)
+
+    assert bench.output(entry) == "".join(f"{n}\n" for n in range(10_000 * seconds)).encode()
+
+
 def test_bytes_that_are_no_text_are_kept_as_they_are(bench: Bench) -> None:
     """Bad UTF-8, NUL, escapes, a carriage return, a line of 10 MB, and no newline at the end."""
     written = b"\xff\xfe\0\x1b[31m\r" + b"x" * 10_000_000 + b"\n\0\nend"

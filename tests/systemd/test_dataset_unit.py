@@ -19,7 +19,7 @@ UNIT = "forgather-dataset@8766.service"
 # Where these tests run from may lie under /tmp, of which the unit has its own.
 SEEN = f"[Service]\nBindReadOnlyPaths={REPOSITORY} {sys.prefix}\n"
 PROBE = """
-import ctypes, json, os, pathlib
+import ctypes, json, os, pathlib, resource, socket
 home = pathlib.Path.home()
 def tried(what):
     try:
@@ -36,6 +36,16 @@ found = {
     "read data": tried(lambda: (home / "stories/a.txt").read_text()),
     "tmp": tried(lambda: sorted(os.listdir("/tmp"))),
     "unshare": tried(lambda: ctypes.CDLL(None).unshare(0x20000)),
+    "write sysctl": tried(lambda: pathlib.Path("/proc/sys/kernel/domainname").write_text("x")),
+    "write cgroup": tried(lambda: os.mkdir("/sys/fs/cgroup/mine")),
+    "set-user-id": tried(lambda: os.chmod(home / ".config/forgather/dataset_server/probe", 0o4700)),
+    "netlink": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+    "real time": tried(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))),
+    "personality": tried(lambda: ctypes.CDLL(None).personality(0x0008)),
+    "reboot": tried(lambda: ctypes.CDLL(None).reboot(0)),
+    "core": str(resource.getrlimit(resource.RLIMIT_CORE)[1]),
+    "umask": oct(os.umask(0o77)),
+    "privileges": "".join(l for l in open("/proc/self/status") if l.startswith(("NoNewPrivs", "Seccomp:", "CapBnd"))),
     "disks": tried(lambda: [name for name in os.listdir("/dev") if name.startswith(("sd", "vd", "nvme", "kmsg"))]),
 }
 (home / ".config/forgather/dataset_server/found.json").write_text(json.dumps(found) + "\\n")
@@ -89,3 +99,18 @@ def test_what_the_sandbox_promises_has_effect(desk: Desk) -> None:
     assert "outside" not in found["tmp"]
     assert found["disks"] == "[]"
     assert found["unshare"] == "-1"
+    assert found["write sysctl"] in closed and found["write cgroup"] in closed
+    for what in ("set-user-id", "real time"):
+        assert found[what] == "Operation not permitted", (what, found)
+    assert found["netlink"] == "Address family not supported by protocol"
+    assert found["personality"] == found["reboot"] == "-1"
+    assert found["core"] == "0" and found["umask"] == "0o77"
+    assert found["privileges"].split() == ["CapBnd:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "2"]
+
+
+def test_its_exposure_is_low(desk: Desk) -> None:
+    """systemd's own score of the settings, 0 to 10; it says nothing of effects."""
+    said = desk.host.run("systemd-analyze", "--user", "security", UNIT, user="forge", check=False).stdout
+
+    level = said.rpartition("Overall exposure level for")[2].split(":")[1].split()[0]
+    assert float(level) <= 3.5, said
