@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from forgather_spool.training.lm import stream
 from tests.dataset_server.serving import Served
 from tests.training.lm_runs import TEXT, Run, config
 
+LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
 Starter = Callable[..., Run]
 
 
@@ -72,6 +74,22 @@ def test_a_run_goes_on_from_a_server_with_the_losses_of_one_without_a_break(
             shutil.copytree(whole.out, folder / "out")
             resumed = start(document, "--resume", str(folder / "out" / f"checkpoint-{step}")).ended_well()
             assert resumed.losses() == {at: loss for at, loss in losses.items() if at > step}
+
+
+@pytest.mark.skipif(not LONG, reason="a minute of processor time: FORGATHER_LONG_TESTS=1")
+def test_two_ranks_go_on_as_two_and_as_one(start: Starter, tmp_path: Path, lines: Path) -> None:
+    """Each rank's position is saved; together they are enough for another number of ranks."""
+    document = streaming(tmp_path, stream=str(lines))
+    document["train"]["args"] |= {"max_steps": 6, "per_device_train_batch_size": 4}
+    whole = start(document, ranks=2).ended_well()
+    checkpoint = f"{whole.out}/checkpoint-3"
+    losses = whole.losses()
+
+    assert start(document, "--resume", checkpoint, ranks=2).ended_well().losses() == {
+        at: loss for at, loss in losses.items() if at > 3
+    }
+    alone = start(document, "--resume", checkpoint).ended_well()
+    assert list(alone.losses()) == [4, 5, 6]
 
 
 def test_blocks_hold_every_token_once() -> None:
