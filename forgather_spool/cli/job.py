@@ -1,6 +1,6 @@
 """`forgather job`: one job, from looking at it to ending it.
 
-JOB is an id, the beginning of just one id, or a name. `tail` and `wait` exit
+JOB is an id, the beginning of just one id, the last part of it, or a name. `tail` and `wait` exit
 with the job's own status: its exit code, 128 + the signal that killed it, 124
 when its time ran out, 1 when it was cancelled, lost or refused.
 """

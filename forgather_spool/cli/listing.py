@@ -17,7 +17,7 @@ from forgather_spool.job import State, describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.paths import family_of
+from forgather_spool.spool.paths import family_of, short_id
 from forgather_spool.spool.place import (
     Place,
     active_places,
@@ -34,10 +34,11 @@ from .job_document import command_line, job_document, submitted_at
 from .reasons import pending_reasons
 from .show import shown
 from .spans import ago
-from .table import render
+from .table import natural_width, render
 
 HEADERS = ("Status", "ID", "Type", "Pri", "GPUs", "Name/Command", "Time", "Reason/Outcome")
 NAME_COLUMN = 5
+Line = tuple[str, ...]
 ACTIVE = frozenset({State.LAUNCHING, State.RUNNING, State.ENDING})
 COUNTED_AT_MOST = 20_000  # ended jobs; of a million the names alone take a second
 BY_DEFAULT = frozenset(State) - {State.REJECTED}
@@ -209,29 +210,44 @@ def as_table(listing: Listing, *, width: int | None, now: datetime | None = None
     """Lines for a person; every text from a file is escaped."""
     now = now or datetime.now(UTC)
     with_groups = any(job.spec and job.spec.group for section in listing.sections for job in section.jobs)
-    rows: list[tuple[str, ...] | str] = []
+    rows: list[Line | str] = []
     for section in listing.sections:
         rows += [_row(job, listing, now, with_groups) for job in section.jobs]
         if section.more != 0:
             number = "" if section.more is None else f"{section.more:,} "
             rows.append(f"… and {number}more {section.title} (--all, or --limit N)")
     headers = _with_group(HEADERS, "Group") if with_groups else HEADERS
+    if width is not None and natural_width(headers, rows) > width:
+        headers, rows = _narrow(headers, rows)
     return render(headers, rows, width=width, name_column=headers.index("Name/Command"))
 
 
-def _with_group(row: tuple[str, ...], group: str) -> tuple[str, ...]:
+def _narrow(headers: Line, rows: list[Line | str]) -> tuple[Line, list[Line | str]]:
+    """The same with ids short and without the type; without priorities where none has any."""
+    at = {name: headers.index(name) for name in ("ID", "Type", "Pri")}
+    full = [row for row in rows if not isinstance(row, str)]
+    left_out = {at["Type"]} | ({at["Pri"]} if all(row[at["Pri"]] in ("0", "-") for row in full) else set())
+
+    def narrow(row: Line) -> Line:
+        cells = (short_id(cell) if i == at["ID"] else cell for i, cell in enumerate(row))
+        return tuple(cell for i, cell in enumerate(cells) if i not in left_out)
+
+    return narrow(headers), [row if isinstance(row, str) else narrow(row) for row in rows]
+
+
+def _with_group(row: Line, group: str) -> Line:
     """The column is there when a job listed has a group."""
     return (*row[:NAME_COLUMN], group, *row[NAME_COLUMN:])
 
 
-def _row(job: Job, listing: Listing, now: datetime, with_groups: bool) -> tuple[str, ...]:
+def _row(job: Job, listing: Listing, now: datetime, with_groups: bool) -> Line:
     reason = listing.reasons.get(job.job_id)
     array = listing.arrays.get(family_of(job.job_id) or "")
     row = _job_row(job, reason, now) if array is None else _array_row(job, array, reason, now)
     return _with_group(row, shown(job.spec.group or "-") if job.spec else "-") if with_groups else row
 
 
-def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
+def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> Line:
     spec, claim = job.spec, job.claim
     cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
     return (
@@ -246,7 +262,7 @@ def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> tuple[str
     )
 
 
-def _array_row(job: Job, array: ArrayRow, reason: PendingReason | None, now: datetime) -> tuple[str, ...]:
+def _array_row(job: Job, array: ArrayRow, reason: PendingReason | None, now: datetime) -> Line:
     """`job` is the member that stands for it; the reason is that of the next one to start."""
     why = f"; {reason.text}" if reason is not None and not array.counts.active else ""
     spec = job.spec

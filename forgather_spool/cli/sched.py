@@ -81,6 +81,9 @@ def list_(
 ) -> None:
     """Queued jobs in the order they will start, those on hold, then active ones, then those that ended last.
 
+    On a narrow terminal ids are cut to what is after the time, which means the
+    job wherever one is named.
+
     An array is one line, with how many of its members wait, run, are done and
     have failed; `--members`, or naming it (q_...[*], q_...[3-7]), lists them.
     """

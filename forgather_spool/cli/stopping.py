@@ -61,7 +61,7 @@ def _cancel_waiting_of(spool: Spool, places: Collection[Place], by: str) -> list
 
 
 def cancelled(came: dict[str, Stopped]) -> int:
-    """How many never started."""
+    """How many were cancelled while they waited."""
     return sum(what is Stopped.CANCELLED for what in came.values())
 
 
@@ -84,7 +84,7 @@ def cancel_all_queued(spool: Spool, by: str) -> int:
 
 
 _SAID = {
-    Stopped.CANCELLED: "cancelled; it never started",
+    Stopped.CANCELLED: "cancelled while it waited",
     Stopped.ASKED: "asked to stop: TERM, then KILL after its grace",
     Stopped.ASKED_BEFORE: "had been asked to stop already",
     Stopped.HAD_ENDED: "had ended already",

@@ -1,7 +1,8 @@
 """A plain table for people: aligned columns, never wider than asked for.
 
 Two columns give way when it is narrow: the one that names a thing is cut
-short, and the last, the remark, goes onto a line of its own. Cells must be fit
+short, and a remark that is too long for what is left goes onto a line of its
+own. Cells must be fit
 to be shown (`show.shown`). Knows nothing of jobs.
 """
 
@@ -15,8 +16,9 @@ from collections.abc import Sequence
 
 GAP = "  "
 INDENT = "    "
-MIN_REMARK = 24  # narrower, a remark in its column is no help
+MIN_REMARK = 9  # narrower, hardly any remark fits beside the rest
 MIN_NAME = 6
+GOOD_NAME = 14  # as far as that a name is cut short to have remarks beside it
 
 Row = Sequence[str]
 
@@ -27,15 +29,22 @@ def render(headers: Row, rows: Sequence[Row | str], *, width: int | None, name_c
     `width` None: as wide as it needs to be.
     """
     full = [row for row in rows if not isinstance(row, str)]
-    widths = [max(map(cells, column)) for column in zip(headers, *full, strict=True)]
-    remark_below = False
+    widths = _natural(headers, full)
     if width is not None and _total(widths) > width:
-        widths, remark_below = _narrowed(widths, width, name_column)
-    lines = _row_lines(headers, widths, remark_below) if full else []
-    lines = lines[:1]  # the remark needs no heading where it has no column
+        widths = _narrowed(widths, width, name_column)
+    lines = _row_lines(headers, widths)[:1] if full else []
     for row in rows:
-        lines += [row] if isinstance(row, str) else _row_lines(row, widths, remark_below)
+        lines += [row] if isinstance(row, str) else _row_lines(row, widths)
     return lines if width is None else [clipped(line, width) for line in lines]
+
+
+def natural_width(headers: Row, rows: Sequence[Row | str]) -> int:
+    """How many cells a line takes where nothing gives way."""
+    return _total(_natural(headers, [row for row in rows if not isinstance(row, str)]))
+
+
+def _natural(headers: Row, rows: Sequence[Row]) -> list[int]:
+    return [max(map(cells, column)) for column in zip(headers, *rows, strict=True)]
 
 
 def cells(text: str) -> int:
@@ -68,27 +77,28 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _narrowed(widths: list[int], width: int, name_column: int) -> tuple[list[int], bool]:
-    """Widths that fit, if any do, and whether the remark goes below."""
+def _narrowed(widths: Sequence[int], width: int, name_column: int) -> list[int]:
+    """Widths that fit, if any do; that of the remark is 0 where none is to stand beside the rest."""
     narrowed = list(widths)
     others = _total(widths) - widths[name_column] - widths[-1]
     room = width - others
-    narrowed[name_column] = min(widths[name_column], max(MIN_NAME, room // 3))
-    narrowed[-1] = room - narrowed[name_column]
-    if narrowed[-1] >= MIN_REMARK:
-        return narrowed, False
-    room = width - (others - len(GAP))
+    beside = room - min(widths[name_column], max(GOOD_NAME, room // 3))
+    if beside >= min(MIN_REMARK, widths[-1]):
+        narrowed[-1] = min(widths[-1], beside)
+        narrowed[name_column] = min(widths[name_column], room - narrowed[-1])
+        return narrowed
+    room += len(GAP)
     narrowed[name_column] = max(MIN_NAME, min(widths[name_column], room))
     narrowed[-1] = 0
-    return narrowed, True
+    return narrowed
 
 
-def _row_lines(row: Row, widths: Sequence[int], remark_below: bool) -> list[str]:
+def _row_lines(row: Row, widths: Sequence[int]) -> list[str]:
     *front, remark = row
     padded = [_padded(clipped(cell, w), w) for cell, w in zip(front, widths, strict=False)]
-    if remark_below:
-        return [GAP.join(padded).rstrip(), *([INDENT + remark] if remark else [])]
-    return [GAP.join([*padded, clipped(remark, widths[-1])]).rstrip()]
+    if cells(remark) <= widths[-1]:
+        return [GAP.join([*padded, remark]).rstrip()]
+    return [GAP.join(padded).rstrip(), INDENT + remark]
 
 
 def _padded(text: str, width: int) -> str:

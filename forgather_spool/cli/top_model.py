@@ -182,7 +182,7 @@ def cancel(spool: Spool, job_id: str) -> str:
 
 
 _SAID = {
-    Stopped.CANCELLED: "cancelled; it never started",
+    Stopped.CANCELLED: "cancelled while it waited",
     Stopped.ASKED: "asked to stop: TERM, then KILL after its grace",
     Stopped.ASKED_BEFORE: "had been asked to stop already",
     Stopped.HAD_ENDED: "had ended already",

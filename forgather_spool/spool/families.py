@@ -17,8 +17,16 @@ from forgather_spool import array
 from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
-from forgather_spool.spool.look import MIN_PREFIX, Job, find, look, read
-from forgather_spool.spool.paths import CANCEL, family_of, index_of, is_job_id, parse_entries, submitted_unix_s
+from forgather_spool.spool.look import Job, find, is_meant, look, read
+from forgather_spool.spool.paths import (
+    CANCEL,
+    family_of,
+    index_of,
+    is_job_id,
+    is_short_id,
+    parse_entries,
+    submitted_unix_s,
+)
 from forgather_spool.spool.place import (
     Place,
     active_places,
@@ -74,7 +82,7 @@ def _meant(spool: Spool, text: str) -> list[str]:
     if family is not None:
         return members(spool, family)
     job_id = find(spool, text)
-    family = None if job_id.startswith(text) else family_of(job_id)
+    family = None if is_meant(job_id, text) else family_of(job_id)
     return [job_id] if family is None else members(spool, family)
 
 
@@ -108,9 +116,10 @@ def _selected(spool: Spool, whole: str, selection: str) -> list[str]:
 
 def _family_that_begins(spool: Spool, text: str) -> str | None:
     """The one array whose id begins so, where nothing else does."""
-    if len(text) < MIN_PREFIX or not text.startswith("q_"):
+    if not (text.startswith("q_") or is_short_id(text)):
         return None
-    families = {family_of(job_id) or job_id for job_id in all_job_ids(spool) if job_id.startswith(text)}
+    families = {family_of(job_id) or job_id for job_id in all_job_ids(spool)}
+    families = {family for family in families if is_meant(family, text)}
     if len(families) != 1:
         return None
     [family] = families

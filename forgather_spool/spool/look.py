@@ -17,7 +17,7 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, submitted_unix_s
+from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, is_short_id, short_id, submitted_unix_s
 from forgather_spool.spool.place import (
     LOOKS,
     Ended,
@@ -84,7 +84,7 @@ class Job:
 
 
 def find(spool: Spool, text: str) -> str:
-    """The id of the job meant by `text`: an id, the beginning of just one id, or a name.
+    """The id of the job meant by `text`: an id, the beginning of just one id, a short id, or a name.
 
     A rejected file is meant by its name in rejected/.
 
@@ -100,7 +100,7 @@ def find(spool: Spool, text: str) -> str:
                 raise NoSuchJob(f"{text} is an array, and one job is needed here", hint=hint)
             raise NoSuchJob(f"no job {text}", hint="forgather sched list --all")
         return text
-    fits = sorted(job_id for job_id in all_job_ids(spool) if len(text) >= MIN_PREFIX and job_id.startswith(text))
+    fits = sorted(job_id for job_id in all_job_ids(spool) if is_meant(job_id, text))
     if len(fits) == 1:
         return fits[0]
     named = _named(spool, text) if text else None  # a script's variable that is not set means no job
@@ -112,6 +112,11 @@ def find(spool: Spool, text: str) -> str:
         shown = ", ".join(fits[:CANDIDATES_SHOWN]) + (", ..." if len(fits) > CANDIDATES_SHOWN else "")
         raise NoSuchJob(f"{len(fits)} jobs begin with {text}: {shown}", hint="give more of the id")
     raise NoSuchJob(f"no job has this id, beginning of an id, or name: {text!r}", hint="forgather sched list --all")
+
+
+def is_meant(job_id: str, text: str) -> bool:
+    """Whether `text` is the beginning of this id, or its short form as a narrow `sched list` shows it."""
+    return (len(text) >= MIN_PREFIX and job_id.startswith(text)) or (is_short_id(text) and short_id(job_id) == text)
 
 
 def look(spool: Spool, job_id: str) -> Job:

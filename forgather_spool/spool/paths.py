@@ -78,6 +78,15 @@ def member_id(family: str, index: int) -> str:
     return f"{family}[{index}]"
 
 
+def short_id(job_id: str) -> str:
+    """What is after the time: enough to name it by (`look.find`), and to tell it from others on a narrow screen."""
+    return job_id.rpartition("_")[2] if is_job_id(job_id.replace("[*]", "")) else job_id
+
+
+def is_short_id(text: str) -> bool:
+    return is_job_id(f"q_0000000000_{text}")
+
+
 def family_of(job_id: str) -> str | None:
     """The id of the array that a job is a member of; None for a job of its own."""
     family, bracket, _ = job_id.partition("[")

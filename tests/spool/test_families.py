@@ -56,6 +56,15 @@ def test_one_member_is_meant_by_its_arrays_name_and_its_number(spool, family):
         families.find_one(spool, "sweep[70]")
 
 
+def test_the_short_id_of_a_narrow_list_means_the_array_and_selects_from_it(spool, family):
+    submitted(spool, name=family[-8:-1])
+
+    assert numbers(families.find_all(spool, [family[-8:]])) == list(range(10))
+    assert numbers(families.find_all(spool, [f"{family[-8:]}[*]"])) == list(range(10))
+    assert numbers(families.find_all(spool, [f"{family[-8:]}[3-4]"])) == [3, 4]
+    assert find(spool, f"{family[-8:]}[7]") == f"{family}[7]"
+
+
 def test_a_name_and_the_beginning_of_an_id_mean_the_whole_array(spool, family):
     assert families.find_all(spool, ["sweep"]) == families.find_all(spool, [family[:20]])
     assert len(families.find_all(spool, ["sweep"])) == 10

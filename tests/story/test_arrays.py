@@ -110,7 +110,7 @@ def test_cancelling_an_array_by_its_id_cancels_every_member(forgather: Run, home
 
     answer = forgather("sched", "cancel", family)
 
-    assert answer.stdout == "100 jobs: cancelled; it never started\n"
+    assert answer.stdout == "100 jobs: cancelled while it waited\n"
     assert Spool(str(home)).waiting() == []
 
 

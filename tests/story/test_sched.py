@@ -18,7 +18,7 @@ from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuc
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, State
 from forgather_spool.spool import admit, settings
-from forgather_spool.spool.look import look
+from forgather_spool.spool.look import find, look
 from forgather_spool.spool.place import Queued, locate
 from forgather_spool.spool.queue import Spool
 from tests import builders
@@ -199,10 +199,23 @@ def test_a_table_is_never_wider_than_the_terminal(spool: Spool, columns: int) ->
     assert max(map(cells, lines)) <= columns
 
 
+def test_on_a_usual_terminal_a_job_is_one_line(spool: Spool) -> None:
+    """Short ids name jobs as full ones do; what long reasons say gets a line below."""
+    waiting = builders.submitted(spool, name="a name that is far too long to stand here", priority=3)
+    _, ended = builders.ended(spool, name="eval")
+
+    heading, *lines = printed("list", COLUMNS="80").splitlines()
+
+    assert heading.split() == ["Status", "ID", "Pri", "GPUs", "Name/Command", "Time", "Reason/Outcome"]
+    assert [line.split()[1] for line in lines] == [waiting[1][-8:], ended[-8:]]
+    assert lines[0].endswith("starts at the next pass") and lines[1].endswith("exited 0")
+    assert find(spool, ended[-8:]) == ended
+
+
 def test_where_a_reason_has_no_room_it_gets_a_line(spool: Spool) -> None:
     builders.submitted(spool, name="n")
 
-    lines = printed("list", COLUMNS="80").splitlines()
+    lines = printed("list", COLUMNS="50").splitlines()
 
     assert lines[2].strip() == "starts at the next pass"
 
