@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks import (
     dataset,
     dataset_remote,
+    dataset_server,
     drain,
     idle,
     inside,
@@ -42,6 +43,7 @@ GROUPS: dict[str, Callable[[Lab], list[Row]]] = {
     "trainer": trainer.rows,
     "dataset": dataset.rows,
     "dataset-remote": dataset_remote.rows,
+    "dataset-server": dataset_server.rows,
 }
 IN_SCOPES = ("start", "drain")
 

@@ -45,7 +45,8 @@ class Body:
         if self._fd >= 0 and len(whole) <= MAX_PIECES and not transport.get_write_buffer_size():
             whole = _rest(whole, _written(self._fd, whole))
         if whole:
-            transport.write(b"".join(whole))
+            for piece in whole:  # joined first, they would lie in memory once more for each slow client
+                transport.write(memoryview(piece))
             await self._writer.drain()
         return size
 

@@ -1,0 +1,1 @@
+"""Servers of others, each a small program that prints its port. Nothing of ours is imported."""
