@@ -10,7 +10,6 @@ command, untouched.
 
 from __future__ import annotations
 
-from forgather_spool import array
 from forgather_spool.cli import quantities
 from forgather_spool.errors import BadDocument, UsageError
 
@@ -66,6 +65,8 @@ _DURATION = f"e.g. {quantities.DURATION_FORMS}"
 
 
 def _array(text: str) -> object:
+    from forgather_spool import array
+
     try:
         indexes, limit = array.with_limit(text)
     except BadDocument as error:

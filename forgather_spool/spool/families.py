@@ -118,7 +118,7 @@ def _family_that_begins(spool: Spool, text: str) -> str | None:
     """The one array whose id begins so, where nothing else does."""
     if not (text.startswith("q_") or is_short_id(text)):
         return None
-    families = {family_of(job_id) or job_id for job_id in all_job_ids(spool)}
+    families = {family_of(job_id) or job_id for job_id in all_job_ids(spool, text)}
     families = {family for family in families if is_meant(family, text)}
     if len(families) != 1:
         return None

@@ -95,15 +95,15 @@ def find(spool: Spool, text: str) -> str:
     """
     if is_job_id(text):
         if locate(spool, text) is None:
-            if any(job_id.startswith(f"{text}[") for job_id in all_job_ids(spool)):
+            if all_job_ids(spool, f"{text}["):
                 hint = f"name one member, such as {text}[0]; forgather sched list '{text}[*]' shows them"
                 raise NoSuchJob(f"{text} is an array, and one job is needed here", hint=hint)
             raise NoSuchJob(f"no job {text}", hint="forgather sched list --all")
         return text
-    fits = sorted(job_id for job_id in all_job_ids(spool) if is_meant(job_id, text))
+    fits = sorted(job_id for job_id in all_job_ids(spool, text) if is_meant(job_id, text))
     if len(fits) == 1:
         return fits[0]
-    named = _named(spool, text) if text else None  # a script's variable that is not set means no job
+    named = _named(spool, text, ended=not fits) if text else None  # a script's variable that is not set means no job
     if named is not None:
         return named
     if any(place.job_id == text for place in rejected_places(spool)):
@@ -209,12 +209,14 @@ def why_rejected(place: Rejected) -> str:
     return text.partition("\n")[0]
 
 
-def _named(spool: Spool, name: str) -> str | None:
+def _named(spool: Spool, name: str, *, ended: bool) -> str | None:
+    """`ended`: also of those that have, which are all read until one has the name."""
     places: list[Place] = [*held_places(spool), *waiting_places(spool), *active_places(spool)]
     going_on = [place.job_id for place in places if _name_at(place) == name]
     if going_on:
         return max(going_on, key=submitted_unix_s)
-    return next((place.job_id for place in ended_places(spool) if _name_at(place) == name), None)
+    found = ended_places(spool) if ended else ()
+    return next((place.job_id for place in found if _name_at(place) == name), None)
 
 
 def _name_at(place: Place) -> str | None:

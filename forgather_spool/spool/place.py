@@ -189,15 +189,16 @@ def rejected_places(spool: Spool) -> list[Rejected]:
     return [Rejected(_id_in(name) or name, f"{folder}/{name}") for name in names]
 
 
-def all_job_ids(spool: Spool) -> set[str]:
-    """Every job there is. One that goes back to the queue just now may be missing."""
+def all_job_ids(spool: Spool, part: str = "") -> set[str]:
+    """Every job there is in whose id this stands. One that goes back to the queue just now may be missing."""
     help_along(spool)
     found = {job_id for _, job_id in (*spool.held(), *spool.waiting())}
     found.update(place.job_id for place in active_places(spool))
     for day in _days(spool):
-        found.update(job_id for _, job_id in _ended_names(spool.paths.done_on(day)))
+        ids = _ids_in(spool.paths.done_on(day))
+        found.update(job_id for job_id in ids if part in job_id and is_job_id(job_id))
     found.update(place.job_id for place in rejected_places(spool) if is_job_id(place.job_id))
-    return found
+    return {job_id for job_id in found if part in job_id}
 
 
 def _unclaimed(spool: Spool, job_id: str) -> Queued | Held | None:
@@ -251,12 +252,6 @@ def _ids_in(folder: str) -> Iterator[str]:
 def _days_since(spool: Spool, since_unix_s: float) -> list[str]:
     first_day = time.strftime("%Y-%m-%d", time.gmtime(since_unix_s - CLOCKS_DIFFER_S))
     return [day for day in _days(spool) if day >= first_day]
-
-
-def _ended_names(folder: str) -> list[tuple[str, str]]:
-    """``(name, job_id)`` of each ended job in one folder of done/."""
-    names = [(name, name.removesuffix(".json")) for name in files.names(folder) if name.endswith(".json")]
-    return [(name, job_id) for name, job_id in names if is_job_id(job_id)]
 
 
 def _latest_first(folder: str, at_most: int | None) -> Iterator[str]:

@@ -26,13 +26,17 @@ CONTENTS: tuple[Callable[[bytes], bytes], ...] = (lambda data: data, lambda data
 
 @dataclass(frozen=True)
 class Change:
-    """Names that come (to this inode) and go (None) together, as ``(path, inode)``; inode 0 is a directory."""
+    """Names that come (to this inode) and go (None) together, as ``(path, inode)``; inode 0 is a directory.
 
-    names: tuple[tuple[str, int | None], ...]
+    `moved`: a directory's old and new path; what is in it comes along.
+    """
+
+    names: tuple[tuple[str, int | None], ...] = ()
+    moved: tuple[str, str] | None = None
 
     @property
     def directories(self) -> set[str]:
-        return {os.path.dirname(path) for path, _ in self.names}
+        return {os.path.dirname(path) for path in (*(path for path, _ in self.names), *(self.moved or ()))}
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,22 @@ class Disk:
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)
+        if os.path.isdir(target):
+            self._inode_of = {_as_moved(path, source, target): inode for path, inode in self._inode_of.items()}
+            self.events.append(Change(moved=(source, target)))
+            return
         self._inode_of[target] = self._inode_of.pop(source)
         self.events.append(Change(((source, None), (target, self._inode_of[target]))))
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+        self.events.append(Change(((path, None),)))
+
+    def sync_file_system(self, _: str) -> None:
+        """Everything there is."""
+        self.events += [Sync(inode=inode) for inode in self._inode_of.values()]
+        directories = {folder for event in self.events if isinstance(event, Change) for folder in event.directories}
+        self.events += [Sync(directory=folder) for folder in directories]
 
     def unlink(self, path: str) -> None:
         os.unlink(path)
@@ -111,11 +129,14 @@ class Disk:
 @contextmanager
 def on(disk: Any) -> Iterator[None]:
     """In the block, `files` works on `disk`."""
+    syncfs = files.sync_file_system
     files.os = disk  # type: ignore[attr-defined]
+    files.sync_file_system = getattr(disk, "sync_file_system", syncfs)
     try:
         yield
     finally:
         files.os = os  # type: ignore[attr-defined]
+        files.sync_file_system = syncfs
 
 
 State = tuple[frozenset[tuple[str, str]], Tree]
@@ -161,6 +182,8 @@ def _trees(disk: Disk, past: list[Event], survivors: list[Change]) -> Iterator[T
     synced = {event.inode for event in past if isinstance(event, Sync)}
     names: dict[str, int] = {}
     for change in survivors:
+        if change.moved is not None:
+            names = {_as_moved(path, *change.moved): inode for path, inode in names.items()}
         for path, inode in change.names:
             if inode is None:
                 names.pop(path, None)
@@ -171,6 +194,10 @@ def _trees(disk: Disk, past: list[Event], survivors: list[Change]) -> Iterator[T
         yield frozenset(
             (path, None if inode == 0 else _held(disk, inode, synced, content_of)) for path, inode in reachable.items()
         )
+
+
+def _as_moved(path: str, source: str, target: str) -> str:
+    return target + path.removeprefix(source) if path == source or path.startswith(f"{source}/") else path
 
 
 def _stands(directory: str, names: dict[str, int]) -> bool:

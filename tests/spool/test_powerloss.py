@@ -21,7 +21,8 @@ from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.host.base import ScopeStarted
 from forgather_spool.job import Cancelled, Exited, Lost, Result
 from forgather_spool.runner.client import Hatched
-from forgather_spool.spool import admit, files
+from forgather_spool.spool import admit, batch, files
+from forgather_spool.spool.paths import parse_entries
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 from tests.spool import powerloss
 
@@ -116,6 +117,41 @@ def dropped(spool: Spool, disk: powerloss.Disk) -> Entry:
     return 0, job_id
 
 
+def together(spool: Spool, disk: powerloss.Disk, *specs: dict[str, object]) -> Entry:
+    """Of these and of all their members the last; acknowledged are all or none. The syncs are those of many."""
+    gathered = batch.Batch(spool)
+    for spec in specs:
+        gathered.add(spec)
+    folder = next(path for path in map(str, Path(spool.paths.tmp).iterdir()) if os.path.isdir(path))
+    job_ids = [job_id for _, job_id in parse_entries(os.listdir(folder))]
+    disk.say("together", " ".join(job_ids))
+    gathered.commit()
+    for job_id in job_ids:
+        disk.say("acknowledged", job_id)
+    batch.spread(spool)
+    return 0, max(job_ids)
+
+
+def one_of_a_batch(spool: Spool, disk: powerloss.Disk) -> Entry:
+    return together(spool, disk, {"argv": ["true"]}, {"argv": ["true"]})
+
+
+def one_of_a_large_batch(spool: Spool, disk: powerloss.Disk) -> Entry:
+    """Large enough for a sync of the whole file system."""
+    few, batch.FEW = batch.FEW, 1
+    try:
+        return one_of_a_batch(spool, disk)
+    finally:
+        batch.FEW = few
+
+
+def a_member_of_an_array(spool: Spool, disk: powerloss.Disk) -> Entry:
+    return together(spool, disk, {"argv": ["true"], "array": {"indexes": "0-1"}})
+
+
+ENTRANCES: list[Enter] = [submitted, dropped, one_of_a_batch, one_of_a_large_batch, a_member_of_an_array]
+
+
 def launched(spool: Spool, entry: Entry) -> Iterator[None]:
     spool.claim(entry, HOST)
     yield
@@ -169,7 +205,7 @@ def lives(home: str, seed: int) -> powerloss.Disk:
     with powerloss.on(disk):
         spool = Spool(home).create()
         spool.open_host(HOST)
-        going_on = [kind(spool, disk, chance.choice([submitted, dropped])) for kind in kinds]
+        going_on = [kind(spool, disk, chance.choice(ENTRANCES)) for kind in kinds]
         while going_on:
             life = chance.choice(going_on)
             if next(life, life) is life:
@@ -198,6 +234,8 @@ def recover(home: str) -> list[str]:
     machine = EmptyMachine()
     settler = Settler(spool, machine, HOST, "after", lambda line: None)
     admit.sweep_tmp(spool)
+    batch.promote_decided(spool)
+    batch.spread(spool)
     settler.set_aside_bad_specs()
     launcher = Launcher(spool, machine, Nursery(), HOST, "after")
     for _ in range(2):  # what could not be launched is settled in the next pass
@@ -221,6 +259,9 @@ def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: list[str]) -> l
     found = [f"{job_id} ran {n} times" for job_id, n in times.items() if n > 1]
     found += [f"left in {path}" for path in (spool.paths.queue, spool.paths.running_on(HOST)) if os.listdir(path)]
     done = Counter(name.removesuffix(".json") for day in Path(spool.paths.done).iterdir() for name in os.listdir(day))
+    for job_ids in (job_ids.split() for what, job_ids in said if what == "together"):
+        there = [job_id for job_id in job_ids if done[job_id]]
+        found += [f"of {job_ids} only {there} are there"] if there and len(there) < len(job_ids) else []
     for job_id in (job_id for what, job_id in said if what == "acknowledged"):
         if done[job_id] != 1:
             found.append(f"{job_id} was acknowledged and is in done/ {done[job_id]} times")
