@@ -1,9 +1,7 @@
-"""Data sets over HTTP on this machine: one client and sixteen, against Arrow Flight, FastAPI and local `datasets`.
+"""What a dataset server takes: processor time a row, and for sixteen clients fairness and memory.
 
-One server process a peer, each over the same files, in turns within one run:
-on a busy machine the ratios hold where the figures do not. What others take of
-the processor is left out of rows that say so. MosaicML's streaming is measured
-where it is installed; it brings a whole torch, so nothing installs it here.
+Beside others, and by the wall clock, is `dataset_remote`'s. Rates here are of the
+server's processor time, so that what others take of the machine is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,11 @@ from benchmarks.lab import REPOSITORY, Lab
 from benchmarks.measure import BenchmarkFailed, Samples, await_that, in_turns
 from benchmarks.row import Row, at_least, at_most, from_samples, skipped
 
-GROUP = "data sets, over HTTP"
-NEEDED = ("aiohttp", "datasets", "google_crc32c", "numpy", "orjson", "pyarrow", "torch")
+GROUP = "the dataset server"
+NEEDED = ("aiohttp", "datasets", "google_crc32c", "numpy", "orjson", "pyarrow")
 CLIENTS = 16
 SECONDS = 1.0
 PROCESSOR = "of the server's processor: what others take of the wall clock is left out"
-PEERS = Path(__file__).parent / "peers"
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -44,15 +42,12 @@ def rows(lab: Lab) -> list[Row]:
     folder.mkdir(exist_ok=True)
     os.environ["FORGATHER_CACHE"] = os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
     scale = 10 if lab.quick else 1
-    files = {}
     for name, made in (("text", dataset._texts(dataset.TEXTS // scale)), ("tokens", dataset._tokens(30_000 // scale))):
         (folder / name).mkdir()
-        files[name] = dataset._write(folder / name / name, made)
+        dataset._write(folder / name / name, made)
     try:
         with Ours(folder) as ours:
-            found = [*_arrow_rows(lab, ours, files), *_value_rows(lab, ours, files), *_line_rows(lab, ours, files)]
-            found += [*_many_rows(lab, ours), skipped(GROUP, "text, MosaicML streaming", _mosaic())]
-            return found
+            return [*_processor_rows(lab, ours), *_many_rows(lab, ours)]
     finally:
         shutil.rmtree(folder)
 
@@ -109,78 +104,19 @@ class Ours:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _arrow_rows(lab: Lab, ours: Ours, files: dict[str, list[str]]) -> Iterator[Row]:
-    for name, unit, ratio, sequential, shuffled in (
-        ("text", "examples/s", 1.5, 1_800_000, 800_000),
-        ("tokens", "rows/s", 1.1, 700_000, 500_000),
+def _processor_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
+    for name, unit, sequential, shuffled in (
+        ("text", "examples/s", 1_800_000, 800_000),
+        ("tokens", "rows/s", 700_000, 500_000),
     ):
         data = ours.data(name)
-        pairs, mixed = dataset._batches(data), dataset._batches(data.shuffle(1))
-        with _peer("flight.py", sys.executable, files[name]) as port:
-            actions: dict[str, Callable[[], float]] = {
-                "ours": lambda pairs=pairs: dataset._rate(pairs, dataset._rows_of_pair),  # type: ignore[misc]
-                "flight": lambda port=port: _flight_rate(port),  # type: ignore[misc]
-                "cpu": lambda pairs=pairs: dataset._rate(pairs, dataset._rows_of_pair, ours.processor_s),  # type: ignore[misc]
-                "shuffled": lambda mixed=mixed: dataset._rate(mixed, dataset._rows_of_pair, ours.processor_s),  # type: ignore[misc]
-            }
-            taken = in_turns(actions, lab.rounds(10))
-        yield from_samples(
-            GROUP, f"{name}, Arrow, sequential", taken["ours"], unit=unit, peer="Arrow Flight",
-            against=taken["flight"], bar=at_least(ratio, of="ratio"),
-        )  # fmt: skip
-        for what, key, limit in (("sequential", "cpu", sequential), ("shuffled", "shuffled", shuffled)):
-            yield from_samples(
-                GROUP, f"{name}, Arrow, {what}, a second", taken[key], unit=unit, bar=at_least(limit), note=PROCESSOR
-            )
-    yield _entering_row(lab, ours.data("text").shuffle(1))
-
-
-def _entering_row(lab: Lab, data: Any) -> Row:
-    from forgather_spool.dataset.walk import run
-
-    at = len(data.rows) * 9 // 10
-
-    def entering() -> float:
-        begin = time.perf_counter()
-        next(iter(data.rows.batches(data.order, run(at, at + 64))))
-        return (time.perf_counter() - begin) * 1000
-
-    taken = in_turns({"entering": entering}, lab.rounds(100))["entering"]
-    return from_samples(GROUP, "shuffled text entered at 90 %, first batch", taken, bar=at_most(2))
-
-
-def _value_rows(lab: Lab, ours: Ours, files: dict[str, list[str]]) -> Iterator[Row]:
-    """To what a training script holds, beside `datasets` reading the same files from this machine's disk."""
-    text, tokens = ours.data("text"), ours.data("tokens").with_format("torch")
-    local_text, local_tokens = dataset._theirs(files["text"]), dataset._theirs(files["tokens"]).with_format("torch")
-    actions: dict[str, Callable[[], float]] = {
-        "text": lambda: dataset._rate(text),
-        "tokens": lambda: dataset._rate(tokens),
-        "local text": lambda: dataset._rate(local_text),
-        "local tokens": lambda: dataset._rate(local_tokens),
-    }
-    taken = in_turns(actions, lab.rounds(10))
-    for name, what, unit, ratio in (("text", "to dicts", "examples/s", 2), ("tokens", "to torch", "rows/s", 10)):
-        yield from_samples(
-            GROUP, f"{name} {what}", taken[name], unit=unit, peer="datasets, local", against=taken[f"local {name}"],
-            bar=at_least(ratio, of="ratio"),
-        )  # fmt: skip
-
-
-def _line_rows(lab: Lab, ours: Ours, files: dict[str, list[str]]) -> Iterator[Row]:
-    """JSON lines, read as the predecessor's client reads them: a line at a time, `json.loads`."""
-    python = _with_fastapi(lab)
-    if python is None:
-        yield skipped(GROUP, "text, JSON lines", "pip could not install fastapi and uvicorn")
-        return
-    with _peer("fastapi_lines.py", python, files["text"]) as port:
-        path = f"/v1/datasets/{ours.handle('text')}/iter"
-        actions = {"ours": lambda: _line_rate(ours.port, path), "fastapi": lambda: _line_rate(port, "/iter")}
-        taken = in_turns(actions, lab.rounds(10))
-    yield from_samples(
-        GROUP, "text, JSON lines", taken["ours"], unit="examples/s", peer="FastAPI", against=taken["fastapi"],
-        bar=at_least(5, of="ratio"),
-    )  # fmt: skip
+        for what, pairs, limit in (
+            ("sequential", dataset._batches(data), sequential),
+            ("shuffled", dataset._batches(data.shuffle(1)), shuffled),
+        ):
+            action = partial(dataset._rate, pairs, dataset._rows_of_pair, ours.processor_s)
+            taken = in_turns({what: action}, lab.rounds(10))[what]
+            yield from_samples(GROUP, f"{name}, {what}", taken, unit=unit, bar=at_least(limit), note=PROCESSOR)
 
 
 def _many_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
@@ -253,63 +189,3 @@ def _jain(shares: list[int]) -> float:
     """1: all equal; 1/n: one has everything."""
     squares = len(shares) * sum(share * share for share in shares)
     return sum(shares) ** 2 / squares if squares else 0.0
-
-
-def _flight_rate(port: int) -> float:
-    import pyarrow.flight as flight
-
-    client = flight.connect(f"grpc://127.0.0.1:{port}")
-    count, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < SECONDS:
-        for chunk in client.do_get(flight.Ticket(b"")):
-            count += chunk.data.num_rows
-    return count / (time.perf_counter() - begin)
-
-
-def _line_rate(port: int, path: str) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    count, begin = 0, time.perf_counter()
-    for line in answer:
-        json.loads(line)
-        count += 1
-        if time.perf_counter() - begin > SECONDS:
-            break
-    took = time.perf_counter() - begin
-    connection.close()
-    return count / took
-
-
-@contextlib.contextmanager
-def _peer(program: str, python: str, files: list[str]) -> Iterator[int]:
-    """A peer's server over `files`; its port."""
-    process = subprocess.Popen([python, str(PEERS / program), *files], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise BenchmarkFailed(f"{program} did not start")
-        yield int(line)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _with_fastapi(lab: Lab) -> str | None:
-    """A Python that has FastAPI and what this one has; None when it cannot be had. Made once a run."""
-    folder = lab.work / "peers"
-    python = folder / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(folder)], check=True)
-        [site] = (folder / "lib").glob("python*/site-packages")
-        ours = [path for path in sys.path if path.endswith("site-packages")]
-        (site / "ours.pth").write_text("\n".join(ours) + "\n")
-        pip = [str(python), "-m", "pip", "install", "-q", "fastapi", "uvicorn"]
-        if subprocess.run(pip, capture_output=True).returncode:
-            return None
-    return str(python)
-
-
-def _mosaic() -> str:
-    return "not installed: mosaicml-streaming" if importlib.util.find_spec("streaming") is None else "no reader yet"
