@@ -1,8 +1,8 @@
-"""For `make coverage` alone: a coverage plugin that has the runners measured too.
+"""For `make coverage` alone: a coverage plugin that has dispatchers and runners measured too.
 
-The nursery is started without site-packages and with few variables, so that
-coverage's own hook does not reach it. Here its first words are changed, in
-every measured program: `-S` goes, and the variable coverage is told by stays.
+They are started with few variables, the nursery without site-packages as well,
+so that coverage's own hook does not reach them. Here each start is changed, in
+every measured program: the variable coverage is told by stays, and `-S` goes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class MeasuredPopen(subprocess.Popen):
     def __init__(self, args: Any, *more: Any, env: dict[str, str] | None = None, **named: Any) -> None:
         if isinstance(args, list) and args[1:4] == FLAGS:
             args = [args[0], *args[4:]]
-            env = (env or {}) | {name: os.environ[name] for name in TOLD_BY if name in os.environ}
+        if env is not None:
+            env = {**env} | {name: os.environ[name] for name in TOLD_BY if name in os.environ}
         super().__init__(args, *more, env=env, **named)
 
 
