@@ -109,8 +109,10 @@ class _Walk:
             return True
         if not hopeless:
             self._learn(entry)
-        self.given_up.add(entry)
+        kept = len(self.board.kept)
         self.preempt += [Preempt(victim, entry.job_id) for victim in keep_cards(entry, self.board)]
+        if len(self.board.kept) == kept:  # else there may be cards to keep for the next that asks alike, too
+            self.given_up.add(entry)
         return False
 
     def _note(self, entry: Waiting, shut: object) -> None:

@@ -2,9 +2,10 @@
 
 In one decision cards only get fewer, groups only fuller and priorities only
 lower. So what was refused stays refused, and so does all that asks for as much
-and more. The same `Asks` object at the same priority is known again at once;
-at a lower one it is looked at anew, since it may be the one that has waited
-long enough to have cards kept for it.
+and more, unless others were asked to give way for it. The same `Asks` object
+at the same priority is known again at once; at a lower one it is looked at
+anew, since it may be the one that has waited long enough to have cards kept
+for it.
 """
 
 from __future__ import annotations
