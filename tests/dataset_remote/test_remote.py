@@ -17,6 +17,7 @@ from forgather_spool.dataset.walk import Walk
 from forgather_spool.errors import Missing, UsageError
 from tests.dataset_server.conftest import table, write
 from tests.dataset_server.serving import Served
+from tests.waiting import wait_until
 
 Load = Callable[..., ComposableIterableDataset]
 
@@ -82,13 +83,10 @@ def test_an_iteration_that_is_left_holds_nothing(served: Served, from_servers: L
 
     reader = iter(from_servers(served).shuffle(1))
     next(reader)
-    ahead = [thread for thread in threading.enumerate() if thread.name == "forgather-dataset"]
 
     del reader
 
-    for thread in ahead:
-        thread.join(10)
-    assert len(ahead) == 1 and not ahead[0].is_alive()
+    wait_until(lambda: all(thread.name != "forgather-dataset" for thread in threading.enumerate()))
 
 
 @pytest.mark.parametrize("columns", [["nothing"], ["text", "nothing"]])

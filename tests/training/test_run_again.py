@@ -89,7 +89,7 @@ def test_a_preempted_training_job_comes_back_to_the_losses_of_one_without_a_brea
     trainer = json.loads(Path(world.spool.paths.process(low[1], 1)).read_text())["pid"]
     os.kill(trainer, signal.SIGSTOP)  # so that it is asked before it has come to its end
     high = world.submit("true", gpus=1, priority=5)
-    wait_until(Mailbox(world.spool.paths, low[1]).pending, what=f"the question; {world.said()}")
+    wait_until(Mailbox(world.spool.paths, low[1]).pending, STARTING_S, what=f"the question; {world.said()}")
     os.kill(trainer, signal.SIGCONT)
 
     assert world.wait_done(high, STARTING_S).outcome == Exited(0)

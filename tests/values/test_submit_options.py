@@ -47,7 +47,7 @@ WORDS = st.lists(
 
 
 def by_click(words: list[str]) -> tuple[dict[str, object], list[str]]:
-    context = submit.make_context("submit", list(words))
+    context = submit.make_context("submit", list(words), help_option_names=["-h", "--help"])
     values = dict(context.params)
     command = values.pop("cmd")
     return collect(values), list(command)
@@ -75,6 +75,6 @@ def test_what_the_fast_parser_takes_click_takes_the_same_way(words):
 
 
 def test_each_option_stands_in_the_help():
-    help_text = submit.get_help(click.Context(submit, info_name="submit"))
+    help_text = submit.get_help(click.Context(submit, info_name="submit", help_option_names=["-h", "--help"]))
 
     assert [option.name for option in OPTIONS if f"--{option.name}" not in help_text] == []
