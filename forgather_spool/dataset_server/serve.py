@@ -45,6 +45,7 @@ log = logging.getLogger("forgather_spool.dataset_server")
 BACKLOG = 1024
 REQUEST_S = 15.0  # from a connection, or the last answer on it, to the end of the next request's headers
 CLOSE_S = 0.5
+ENDS = (signal.SIGTERM, signal.SIGINT)
 RESTART_S = 1.0
 MAPPED_GB = 1 << 30
 M_ARENA_MAX = -8
@@ -227,7 +228,7 @@ class _Processes:
         self._stopping = False
 
     def run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDS:
             signal.signal(number, self._stop)
         for place in range(len(self._listening.sockets)):
             self._start(place)
@@ -250,17 +251,19 @@ class _Processes:
                 os.kill(pid, signal.SIGTERM)
 
     def _start(self, place: int) -> None:
-        if self._stopping:
-            return
         parent = os.getpid()
-        pid = os.fork()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # none is heard by a child that still has our handlers
+        pid = -1 if self._stopping else os.fork()
         if pid:
-            self._pids[pid] = place
-            if self._stopping:  # told between the check and the fork
-                self._stop(0, None)
+            if pid > 0:
+                self._pids[pid] = place
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
             return
         code = 70
         try:
+            for number in ENDS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
             _die_with(parent)
             self._stats.mine = place
             mine = self._listening.sockets[place]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,11 @@ import pytest
 
 from forgather_spool.document import dump
 from forgather_spool.job import Exited
-from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.training.lm import checkpoints
 from tests.fakes.nvml import FakeCards, build
 from tests.story.world import World
+from tests.training.lm_held import HELD
 from tests.training.lm_runs import ROOT, STARTING_S, Run, config
-from tests.waiting import wait_until
 
 for library in ("torch", "transformers", "tensorboard"):
     pytest.importorskip(library, reason=f"the built-in trainer needs {library}: pip install 'forgather-spool[train]'")
@@ -84,13 +82,9 @@ def test_a_preempted_training_job_comes_back_to_the_losses_of_one_without_a_brea
     cards.add()
     low = _training_job(world, config(world.folder, max_steps=STEPS, save_steps=1000))
     world.dispatch(**cards.env())
-    wait_until(lambda: _step(world, low) >= 1, STARTING_S, f"the first step; {world.said()}")
+    world.wait_for(HELD, STARTING_S)
 
-    trainer = json.loads(Path(world.spool.paths.process(low[1], 1)).read_text())["pid"]
-    os.kill(trainer, signal.SIGSTOP)  # so that it is asked before it has come to its end
     high = world.submit("true", gpus=1, priority=5)
-    wait_until(Mailbox(world.spool.paths, low[1]).pending, STARTING_S, what=f"the question; {world.said()}")
-    os.kill(trainer, signal.SIGCONT)
 
     assert world.wait_done(high, STARTING_S).outcome == Exited(0)
     assert world.wait_done(low, STARTING_S).outcome == Exited(0)
@@ -104,12 +98,5 @@ def test_a_preempted_training_job_comes_back_to_the_losses_of_one_without_a_brea
 def _training_job(world: World, document: dict[str, Any]) -> tuple[int, str]:
     (world.folder / "config.json").write_text(json.dumps(document))
     env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
-    line = f"exec {sys.executable} -m forgather_spool.training.lm config.json"
+    line = f"exec {sys.executable} -m tests.training.lm_held config.json"
     return world.submit(line, gpus=1, preemptible=True, env=env)
-
-
-def _step(world: World, entry: tuple[int, str]) -> int:
-    try:
-        return json.loads(Path(world.spool.paths.status(entry[1], 1)).read_text())["global_step"] or 0
-    except FileNotFoundError:
-        return 0
