@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ LOOKS = STATS | {"open", "openat", "close", "getdents64", "recvmsg", "recvfrom",
 TALK = ("<socket:", "<pipe:", "<UNIX", "fork(", "clone(", "clone3(")
 LIMIT_S = 20
 LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"  # every call and every error, not one error for each call
+ALIKE = 2
 
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EMFILE")
 
@@ -52,10 +54,15 @@ def why_not() -> str | None:
 
 
 def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str) -> list[Point]:
-    """From the first call on `home` on: every one that names a path below it, or talks to somebody."""
+    """From the first call on `home` on: every one that names a path below it, or talks to somebody.
+
+    Without `LONG` one that only looks, and looks as `ALIKE` others did, at another job or in another turn of the loop,
+    is left out.
+    """
     command = ["strace", "-y", "-s", "300", "-o", str(log), "-e", f"trace={CALLS}", *argv]
     subprocess.run(command, env=env, capture_output=True, timeout=LIMIT_S, check=True)
     counted: dict[str, int] = {}
+    alike: Counter[str] = Counter()
     found: list[Point] = []
     for line in log.read_text(errors="replace").splitlines():
         match = re.match(r"([a-z0-9_]+)\(", line)
@@ -64,7 +71,11 @@ def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str) -> li
         call = match.group(1)
         counted[call] = counted.get(call, 0) + 1
         if home in line or (found and _talks(call, line)):
-            found.append(Point(call, counted[call], call in LOOKS and "O_CREAT" not in line))
+            point = Point(call, counted[call], call in LOOKS and "O_CREAT" not in line)
+            shape = re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", line.partition(" = ")[0])
+            alike[shape] += point.only_looks
+            if LONG or alike[shape] <= ALIKE:
+                found.append(point)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.story.world import World
@@ -16,10 +17,12 @@ from tests.sweep import ledger, scenes, strace
 PYTHON = [sys.executable, "-B"]
 DISPATCHER = [*PYTHON, "-m", "tests.sweep.hasty_dispatcher"]
 FORGATHER = [*PYTHON, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
+AT_ONCE = 4  # worlds that are walked beside each other
 STEADY = {"PYTHONHASHSEED": "0", "FORGATHER_NO_WAKE": "1", "FORGATHER_IDLE_S": "0", "LC_ALL": "C.UTF-8"}
 
-# Makes a world's state, disturbs a program in it and gives back what is wrong, one line each.
-Step = Callable[[World, strace.Point, str], list[str]]
+Effects = Callable[[strace.Point], list[str]]  # strace's words for what to do at a point
+Prepare = Callable[[World], Sequence[str]]  # makes a world's state and names the command to disturb in it
+Judge = Callable[[World, strace.Disturbed], list[str]]  # what is wrong then, one line each
 
 
 def kill(point: strace.Point) -> list[str]:
@@ -46,7 +49,7 @@ class Walk:
     def report(self) -> str:
         return "\n".join([f"{len(self.wrong)} violations in {self.walked} points", *self.wrong])
 
-    def points(self, prepare: Callable[[World], Sequence[str]]) -> list[strace.Point]:
+    def points(self, prepare: Prepare) -> list[strace.Point]:
         """The calls of the command `prepare` names, once it has prepared its world."""
         world = self._world("points")
         try:
@@ -57,26 +60,36 @@ class Walk:
     def go(
         self,
         points: Iterable[strace.Point],
-        effects: Callable[[strace.Point], list[str]],
-        prepare: Callable[[World], Sequence[str]],
-        judge: Callable[[World, strace.Disturbed], list[str]],
+        effects: Effects,
+        prepare: Prepare,
+        judge: Judge,
     ) -> None:
-        for point in points:
-            for effect in effects(point):
-                world = self._world(f"{self.walked}")
-                try:
-                    argv, log = prepare(world), world.folder / "strace.log"
-                    done = strace.inject(argv, world.env, point, effect, log, world.spool.paths.home)
-                    found = complaints(done) + judge(world, done)
-                except AssertionError as error:
-                    found = [str(error)]
-                finally:
-                    world.end()
-                self.walked += 1
-                self.hits += done.hit
-                self.wrong += [f"{effect} at {point}: {line}" for line in found]
-                if not found:
-                    shutil.rmtree(world.folder.parent)
+        """Several steps at once: each has its own world, and waits more than it computes."""
+        steps = [(point, effect) for point in points for effect in effects(point)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for hit, wrong in pool.map(lambda step: self._step(*step, prepare, judge), enumerate(steps)):
+                self.hits += hit
+                self.wrong += wrong
+        self.walked += len(steps)
+
+    def _step(
+        self, number: int, step: tuple[strace.Point, str], prepare: Prepare, judge: Judge
+    ) -> tuple[bool, list[str]]:
+        point, effect = step
+        world = self._world(f"{self.walked + number}")
+        hit = False
+        try:
+            argv, log = prepare(world), world.folder / "strace.log"
+            done = strace.inject(argv, world.env, point, effect, log, world.spool.paths.home)
+            hit = done.hit
+            found = complaints(done) + judge(world, done)
+        except AssertionError as error:
+            found = [str(error)]
+        finally:
+            world.end()
+        if not found:
+            shutil.rmtree(world.folder.parent)
+        return hit, [f"{effect} at {point}: {line}" for line in found]
 
     def _world(self, name: str) -> World:
         world = World(self._folder / name)
@@ -121,7 +134,7 @@ def everything_has_ended_once(world: World, done: strace.Disturbed) -> list[str]
     return ledger.violations(world, jobs, may_be=ledger.ANY_END)
 
 
-def dispatcher_walk(folder: Path, effects: Callable[[strace.Point], list[str]], part: slice, **env: str) -> Walk:
+def dispatcher_walk(folder: Path, effects: Effects, part: slice, **env: str) -> Walk:
     """Disturb a dispatcher at its points; `part` of them."""
     walk = Walk(folder, **env)
     points = walk.points(a_dispatcher_with_everything_half_done)[part]
