@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,6 @@ LOOKS = STATS | {"open", "openat", "close", "getdents64", "recvmsg", "recvfrom",
 TALK = ("<socket:", "<pipe:", "<UNIX", "fork(", "clone(", "clone3(")
 LIMIT_S = 20
 LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"  # every call and every error, not one error for each call
-ALIKE = 2
-
 ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "EMFILE")
 
 
@@ -40,6 +38,8 @@ class Point:
     call: str
     nth: int
     only_looks: bool = False  # dying before it leaves the files as dying before the next call does
+    shape: str = ""  # the call as strace writes it, less its home and all numbers
+    alike: int = 0  # how many of this shape came before: at another job, in another turn of the loop
 
     def __str__(self) -> str:
         return f"{self.call}-{self.nth}"
@@ -53,29 +53,27 @@ def why_not() -> str | None:
     return None if probe.returncode == 0 else f"strace does not work here: {probe.stderr.strip()[:100]}"
 
 
-def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str) -> list[Point]:
+def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str, seen: Iterable[Point] = ()) -> list[Point]:
     """From the first call on `home` on: every one that names a path below it, or talks to somebody.
 
-    Without `LONG` one that only looks, and looks as `ALIKE` others did, at another job or in another turn of the loop,
-    is left out.
+    `seen` are those of another walk, which count for how many are alike.
     """
     command = ["strace", "-y", "-s", "300", "-o", str(log), "-e", f"trace={CALLS}", *argv]
     subprocess.run(command, env=env, capture_output=True, timeout=LIMIT_S, check=True)
-    counted: dict[str, int] = {}
-    alike: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
+    shapes = Counter(point.shape for point in seen)
     found: list[Point] = []
     for line in log.read_text(errors="replace").splitlines():
         match = re.match(r"([a-z0-9_]+)\(", line)
         if match is None:
             continue
         call = match.group(1)
-        counted[call] = counted.get(call, 0) + 1
+        counted[call] += 1
         if home in line or (found and _talks(call, line)):
-            point = Point(call, counted[call], call in LOOKS and "O_CREAT" not in line)
-            shape = re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", line.partition(" = ")[0])
-            alike[shape] += point.only_looks
-            if LONG or alike[shape] <= ALIKE:
-                found.append(point)
+            shape = re.sub(r"[0-9a-f]{6,}|[0-9]+", "#", line.partition(" = ")[0].replace(home, ""))
+            looks = call in LOOKS and "O_CREAT" not in line
+            found.append(Point(call, counted[call], looks, shape, shapes[shape]))
+            shapes[shape] += 1
     return found
 
 
@@ -84,7 +82,11 @@ def _talks(call: str, line: str) -> bool:
 
 
 def faults(point: Point) -> list[str]:
-    """The errors this call can meet; without `LONG` one of them, another for each point in turn."""
+    """The errors this call can meet. Without `LONG` one of them, another for each point in turn, and only for the first
+    look of a shape and its first two changes.
+    """
+    if not LONG and point.alike >= (1 if point.only_looks else 2):
+        return []
     if point.call in LOOKS | {"flock"} and not point.call.startswith("open"):
         return ["EIO"] if point.call != "close" or LONG else []
     able = [name for name in ERRORS if point.call in {"open", "openat"} or name != "EMFILE"]

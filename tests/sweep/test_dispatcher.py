@@ -8,7 +8,7 @@ import pytest
 
 from tests.sweep import walk
 
-PARTS = 8  # so that several processes share the work
+PARTS = 4  # so that several processes share the work
 
 
 @pytest.mark.parametrize("part", range(PARTS))

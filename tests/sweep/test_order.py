@@ -9,7 +9,7 @@ import pytest
 from tests.story.world import World
 from tests.sweep import ledger, scenes, strace, walk
 
-PARTS = 8  # so that several processes share the work
+PARTS = 4  # so that several processes share the work
 EFFECTS = pytest.mark.parametrize("effects", [walk.kill, walk.fail])
 
 
@@ -40,7 +40,7 @@ def each_came_to_what_its_spec_wants(world: World, done: strace.Disturbed) -> li
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_disturbs_it_each_is_refused_held_or_run_as_its_spec_wants(part: int, effects, tmp_path: Path) -> None:
     done = walk.Walk(tmp_path)
-    points = done.points(a_dispatcher_with_much_to_order)[part::PARTS]
+    points = done.points(a_dispatcher_with_much_to_order, walk.a_dispatcher_with_everything_half_done)[part::PARTS]
 
     done.go(points, effects, a_dispatcher_with_much_to_order, each_came_to_what_its_spec_wants)
 

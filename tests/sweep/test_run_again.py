@@ -10,7 +10,7 @@ from forgather_spool.job import Lost, Refused
 from tests.story.world import HOST, World
 from tests.sweep import ledger, scenes, strace, walk
 
-PARTS = 4
+PARTS = 2
 EFFECTS = pytest.mark.parametrize("effects", [walk.kill, walk.fail])
 
 
@@ -19,7 +19,9 @@ EFFECTS = pytest.mark.parametrize("effects", [walk.kill, walk.fail])
 def test_each_attempt_runs_once_and_none_is_skipped(part: int, effects, tmp_path: Path) -> None:
     """One that failed, one that is decided on and not back in the queue, one whose runner died."""
     done = walk.Walk(tmp_path)
-    points = done.points(walk.a_dispatcher_with_jobs_to_run_again)[part::PARTS]
+    points = done.points(walk.a_dispatcher_with_jobs_to_run_again, walk.a_dispatcher_with_everything_half_done)[
+        part::PARTS
+    ]
 
     done.go(points, effects, walk.a_dispatcher_with_jobs_to_run_again, walk.everything_has_ended_once)
 

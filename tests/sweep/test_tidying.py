@@ -77,11 +77,7 @@ def it_is_whole_or_never_was(world: World, done: strace.Disturbed) -> list[str]:
     for place in ended_places(world.spool):
         remove(world.spool, place)
     sweep.sweep_worktrees(world.spool)
-    young, sweep.YOUNG_S = sweep.YOUNG_S, -1.0
-    try:
-        sweep.sweep_refs(world.spool)
-    finally:
-        sweep.YOUNG_S = young
+    sweep.sweep_refs(world.spool)
     refs = ["git", "for-each-ref", "refs/forgather/"]
     left = subprocess.run(refs, cwd=world.folder / "project", capture_output=True, text=True).stdout
     return found + ([f"it leaves {left}"] if left else [])
@@ -89,7 +85,8 @@ def it_is_whole_or_never_was(world: World, done: strace.Disturbed) -> list[str]:
 
 @pytest.mark.skipif(not shutil.which("git"), reason="no git here")
 @EFFECTS
-def test_a_submit_with_a_snapshot_is_whole_or_never_was(effects, tmp_path: Path) -> None:
+def test_a_submit_with_a_snapshot_is_whole_or_never_was(effects, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sweep, "YOUNG_S", -1.0)
     done = walk.Walk(tmp_path)
 
     done.go(done.points(a_submit_with_a_snapshot), effects, a_submit_with_a_snapshot, it_is_whole_or_never_was)

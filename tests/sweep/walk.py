@@ -49,11 +49,15 @@ class Walk:
     def report(self) -> str:
         return "\n".join([f"{len(self.wrong)} violations in {self.walked} points", *self.wrong])
 
-    def points(self, prepare: Prepare) -> list[strace.Point]:
-        """The calls of the command `prepare` names, once it has prepared its world."""
-        world = self._world("points")
+    def points(self, prepare: Prepare, beyond: Prepare | None = None) -> list[strace.Point]:
+        """The calls of the command `prepare` names, once it has prepared its world.
+
+        The shapes of what `beyond` does have been seen: its own walk has those.
+        """
+        seen = self.points(beyond) if beyond else []
+        world = self._world(f"points-{prepare.__name__}")
         try:
-            return strace.points(prepare(world), world.env, world.folder / "log", world.spool.paths.home)
+            return strace.points(prepare(world), world.env, world.folder / "log", world.spool.paths.home, seen)
         finally:
             world.end()
 
