@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= dev,http,train,dataset,lightning,plot,top
 WITH ?=
-JOBS ?= 2
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n + 1 : 8))) # many tests wait more than they compute
 ARGS ?=
 
 PREFIX ?= $(HOME)/.local
@@ -44,10 +44,10 @@ $(VENV)/.made: pyproject.toml constraints.txt
 
 test: venv ## every test that can run here (ARGS='-k words' picks some)
 	@tests/packages
-	$(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -q -rs $(ARGS)
 
 test-long: venv ## the same, with every error at every system call (an hour)
-	@FORGATHER_LONG_TESTS=1 $(BIN)/pytest -n $(JOBS) -q -rs $(ARGS)
+	@FORGATHER_LONG_TESTS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal -q -rs $(ARGS)
 
 # Tests of what a program imports or inherits fail while it is measured.
 coverage: venv ## which branches the tests take, runners and dispatchers included (ARGS='tests/story' picks some)

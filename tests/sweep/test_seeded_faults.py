@@ -19,11 +19,11 @@ FAILED = 1  # pytest's exit code for tests that ran and failed, and for nothing 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The package and its tests, to be spoiled."""
+    """The package and its tests, to be spoiled. With bytecode: what a sweep starts writes none."""
     for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
-            shutil.copytree(source, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("*.pyc.*"))
         else:
             shutil.copy(source, tmp_path / name)
     return tmp_path
