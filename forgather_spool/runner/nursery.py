@@ -43,7 +43,7 @@ def serve(socket_fd: int, home: str) -> None:
     os.set_inheritable(socket_fd, False)
     os.chdir("/")  # keeps no file system from being unmounted
     signals.as_the_kernel_made_them()
-    signals.ignore(signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ)
+    signals.ignore(*signals.IGNORED)
     signals.reap_by_itself()
     parse(b"{}")  # loads what parsing needs: 7 ms that no child should spend
     gc.collect()

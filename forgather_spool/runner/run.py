@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def run_job(request: Request, home: str) -> None:
     """Run it and leave its result; or, when the start is not ours to take, leave everything as it is."""
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
-    signals.ignore(signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ)
+    signals.ignore(*signals.IGNORED)
     spool = Spool(home)
     journal = JournalCopy(request.job_id)
     refusal = _take_start(spool, request)

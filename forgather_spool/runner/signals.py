@@ -17,6 +17,7 @@ SIGCHLD: int = _signal.SIGCHLD
 SIGCONT: int = _signal.SIGCONT
 SIGPIPE: int = _signal.SIGPIPE
 SIGXFSZ: int = _signal.SIGXFSZ
+IGNORED = (SIGINT, SIGHUP, SIGPIPE, SIGXFSZ)  # by a runner: they are meant for its job, or come from a disk
 _FIXED = (SIGKILL, _signal.SIGSTOP)  # nobody may change these
 
 
@@ -50,22 +51,13 @@ def ignore(*numbers: int) -> None:
         _signal.signal(number, _signal.SIG_IGN)
 
 
-def hold_all() -> None:
-    """Block every signal: around a fork, so that none is taken by half a process."""
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
-
-
-def release_all() -> None:
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-
 def as_the_kernel_made_them() -> None:
     """Every signal acts by default and none is blocked, whatever was inherited."""
     _signal.set_wakeup_fd(-1)
     for number in _signal.valid_signals():
         if number not in _FIXED:
             _signal.signal(number, _signal.SIG_DFL)
-    release_all()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def name_of(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Starting the command: one fork and one exec, with everything as a fresh login would have it.
+"""Starting the command: one exec, with everything as a fresh login would have it.
 
 Standard input is /dev/null; output and error are one pipe, or one terminal.
 Nothing else is open. `subprocess` would do the same at 2 MB a runner.
@@ -18,8 +18,8 @@ from forgather_spool.runner.command import Command
 PIPE_BYTES = 1 << 20
 TTY_BYTES = 4096  # N_TTY_BUF_SIZE in Linux
 TTY_ROWS, TTY_COLUMNS = 24, 80
+OOM_SCORE = "/proc/self/oom_score_adj"
 OOM_SCORE_MORE = 300  # of 1000: the kernel takes the job and never its runner
-_EXEC_FAILED = 127
 
 
 class Spawned:
@@ -34,32 +34,81 @@ class Spawned:
 
 
 def spawn(command: Command) -> Spawned:
-    """Start `command` in its own process group, with `tty` in its own session.
+    """Start `command` in its own process group, with `tty` in its own session, every signal as the kernel made it.
+
+    posix_spawn(3) borrows this process's memory until the command has taken its
+    place; a fork would copy its tables, and then each page that either writes.
 
     Raises:
         Missing: it could not be started; the sentence says why.
     """
     output_fd, job_fd = _terminal() if command.tty else _pipe()
-    report_fd, error_fd = os.pipe2(os.O_CLOEXEC)
-    signals.hold_all()
     try:
-        pid = os.fork()
-        if pid == 0:
-            _become(command, job_fd, error_fd)
-    finally:
-        signals.release_all()
-    os.close(job_fd)
-    os.close(error_fd)
-    report = os.read(report_fd, 64)  # its end: exec has closed the other one
-    os.close(report_fd)
-    if report:
-        os.waitpid(pid, 0)
+        pid = _spawn(command, job_fd)
+    except BaseException:
         os.close(output_fd)
-        step, number = report.decode().split()
-        raise Missing(_why(command, step, int(number)))
+        raise
+    finally:
+        os.close(job_fd)
     os.set_blocking(output_fd, False)
     capacity_bytes = TTY_BYTES if command.tty else fcntl.fcntl(output_fd, fcntl.F_GETPIPE_SZ)
     return Spawned(pid, output_fd, capacity_bytes)
+
+
+def _spawn(command: Command, job_fd: int) -> int:
+    with _Volunteered():
+        try:
+            os.chdir(command.cwd.encode())  # the command inherits it
+        except OSError as error:
+            raise Missing(f"its directory {command.cwd} cannot be entered: {error.strerror}") from None
+        try:
+            return _posix_spawn(command, job_fd)
+        except OSError as error:
+            says = _EXEC_SAYS.get(error.errno or 0, "cannot be executed")
+            raise Missing(f"the command {command.program} {says}: {error.strerror}") from None
+        finally:
+            os.chdir("/")
+
+
+def _posix_spawn(command: Command, job_fd: int) -> int:
+    program, argv = command.program.encode(), [word.encode() for word in command.argv]
+    env = {name.encode(): value.encode() for name, value in command.env.items()}
+    null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    error = (os.POSIX_SPAWN_DUP2, 1, 2)
+    if command.tty:  # who leads a session and opens a terminal is given it for its own
+        actions = [null, (os.POSIX_SPAWN_OPEN, 1, os.ttyname(job_fd), os.O_RDWR, 0), error]
+        return os.posix_spawn(
+            program, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=signals.IGNORED
+        )
+    actions = [null, (os.POSIX_SPAWN_DUP2, job_fd, 1), error]
+    return os.posix_spawn(
+        program, argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=signals.IGNORED
+    )
+
+
+class _Volunteered:
+    """While inside, who is born is taken by the kernel for memory, rather than this process."""
+
+    def __enter__(self) -> None:
+        self._score: int | None = None
+        try:
+            with open(OOM_SCORE, "rb", buffering=0) as file:
+                self._score = int(file.read() or b"0")
+            _write_oom_score(min(1000, self._score + OOM_SCORE_MORE))
+        except OSError:
+            pass  # no /proc here; the runner is small and rarely chosen
+
+    def __exit__(self, *_: object) -> None:
+        if self._score is not None:
+            try:
+                _write_oom_score(self._score)  # back to what its owner set: that is refused to nobody
+            except OSError:
+                pass
+
+
+def _write_oom_score(score: int) -> None:
+    with open(OOM_SCORE, "r+b", buffering=0) as file:
+        file.write(b"%d" % score)
 
 
 def _pipe() -> tuple[int, int]:
@@ -78,56 +127,6 @@ def _terminal() -> tuple[int, int]:
     size = b"".join(n.to_bytes(2, sys.byteorder) for n in (TTY_ROWS, TTY_COLUMNS, 0, 0))
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
     return ours, theirs
-
-
-def _become(command: Command, job_fd: int, error_fd: int) -> None:
-    """In the child: turn into the command, or say into `error_fd` which step failed. Does not return."""
-    step = "setup"
-    try:
-        _leave_the_runner(command.tty, job_fd)
-        step = "cwd"
-        os.chdir(command.cwd.encode())
-        step = "exec"
-        env = {name.encode(): value.encode() for name, value in command.env.items()}
-        os.execve(command.program.encode(), [word.encode() for word in command.argv], env)
-    except OSError as error:
-        os.write(error_fd, f"{step} {error.errno or 0}".encode())
-    finally:
-        os._exit(_EXEC_FAILED)
-
-
-def _leave_the_runner(tty: bool, job_fd: int) -> None:
-    null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(null_fd, 0)
-    os.dup2(job_fd, 1)
-    os.dup2(job_fd, 2)
-    if tty:
-        import termios
-
-        os.setsid()
-        fcntl.ioctl(1, termios.TIOCSCTTY, 0)
-    else:
-        os.setpgid(0, 0)
-    _volunteer_for_oom()
-    signals.as_the_kernel_made_them()
-
-
-def _volunteer_for_oom() -> None:
-    try:
-        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
-            score = min(1000, int(file.read() or b"0") + OOM_SCORE_MORE)
-            file.seek(0)
-            file.write(str(score).encode())
-    except OSError:
-        pass  # no /proc here; the runner is small and rarely chosen
-
-
-def _why(command: Command, step: str, number: int) -> str:
-    if step == "cwd":
-        return f"its directory {command.cwd} cannot be entered: {os.strerror(number)}"
-    if step == "setup":
-        return f"its process could not be set up: {os.strerror(number)}"
-    return f"the command {command.program} {_EXEC_SAYS.get(number, 'cannot be executed')}: {os.strerror(number)}"
 
 
 _EXEC_SAYS = {
