@@ -17,13 +17,15 @@ from __future__ import annotations
 
 
 class ForgatherError(Exception):
-    """What every error of ours is. `str(error)` is one line; `hint` says what to do."""
+    """What every error of ours is. `str(error)` is one line; `hint` says what to do, also below a script's traceback."""
 
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"try: {hint}")
 
 
 class JobFailed(ForgatherError):
