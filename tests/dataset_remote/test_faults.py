@@ -23,7 +23,7 @@ from tests.dataset_server.conftest import write
 from tests.dataset_server.serving import Served
 
 LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
-ROWS, FAULTS, BATCH_BYTES = 20_000, 2000 if LONG else 170, 16 << 10
+ROWS, FAULTS, BATCH_BYTES = 20_000, 2000 if LONG else 200, 16 << 10
 Load = Callable[..., ComposableIterableDataset]
 
 
