@@ -53,7 +53,7 @@ def reported(action: Callable[[], int]) -> int:
         hint = "what was asked for may have been done: look before you try again"
         tell(StorageFailed(f"cannot write the answer: {error.strerror}", hint=hint))
         return StorageFailed.exit_code
-    except Exception as error:
+    except Exception as error:  # the last place there is: a traceback is asked for, not thrown at a user
         return _our_bug(error)
 
 

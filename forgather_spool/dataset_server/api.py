@@ -100,7 +100,7 @@ class Api:
             return _response(error.status, {"error": str(error)})
         except (ConnectionError, asyncio.CancelledError):
             raise
-        except Exception:
+        except Exception:  # one request of many: a route that breaks ends itself, never the streams of others
             log.exception("%s %s failed", request.method, request.path[:200])
             return _response(500, {"error": "internal error"})
 

@@ -91,7 +91,7 @@ def prepare(settings: Settings, paths: Paths) -> Listening:
     sockets = _sockets(settings)
     try:
         token = token_for(settings, paths, sockets[0].getsockname()[1])
-    except BaseException:
+    except BaseException:  # Ctrl-C too: a port without a server behind it lets clients wait
         for one in sockets:
             one.close()
         raise
@@ -271,7 +271,7 @@ class _Processes:
                 if other is not mine:
                     other.close()
             code = asyncio.run(_serve(self._listening, mine, self._stats, self._folder, self._load))
-        except Exception:
+        except Exception:  # past the fork there is no caller: a traceback in the log, and the parent starts another
             log.exception("process %d failed", place)
         finally:
             os._exit(code)

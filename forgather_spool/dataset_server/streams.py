@@ -100,7 +100,7 @@ class Stream:
             stats.add("broken", 1)
             log.info("stream of %s: the client left after %d rows", self._handle.name, sent)
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a format's reader raises: without an end frame the client waits for rows
             stats.add("broken", 1)
             await self._break_off(request, body, sent, error)
         finally:

@@ -142,7 +142,7 @@ class Teller:
             os.setpgid(0, 0)
             try:
                 _tell(self._spool, job_id, number, text, what)
-            except BaseException as error:
+            except BaseException as error:  # a forked child: nothing may return into the parent's loop
                 print(f"{job_id}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             finally:
                 os._exit(0)

@@ -96,7 +96,7 @@ def _live(go_fd: int, home: str) -> None:
         if request is not None:
             os.close(go_fd)
             run_job(request, home)
-    except BaseException as error:
+    except BaseException as error:  # a forked child: SystemExit too must not run on as a second nursery
         _report("forgather-run" if request is None else request.job_id, error)
     finally:
         os._exit(0)

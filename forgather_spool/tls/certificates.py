@@ -210,7 +210,7 @@ def _load_key(text: bytes) -> Any:
         return serialization.load_pem_private_key(text, password=None)
     except TypeError:
         raise UsageError("the key is locked by a passphrase", hint="openssl pkey -in KEY -out PLAIN") from None
-    except Exception as error:
+    except Exception as error:  # besides ValueError the library raises its own, which differ from version to version
         raise UnreadableFile(f"no private key in PEM form: {_first_line(error)}") from None
 
 
@@ -218,7 +218,7 @@ def _certificates(text: bytes) -> list[x509.Certificate]:
     try:
         found: list[x509.Certificate] = x509.load_pem_x509_certificates(text)
         return found
-    except Exception as error:
+    except Exception as error:  # as above
         raise UnreadableFile(f"no certificate in PEM form: {_first_line(error)}") from None
 
 

@@ -258,7 +258,7 @@ class TrainerControl:
             return True
         try:
             together = ranks.Together(ranks.connect(), self.rank, self.world_size, self._abandoned, ranks.run_prefix())
-        except Exception as error:
+        except Exception as error:  # torch raises RuntimeErrors of its own from a store: train without
             warn_once(f"no trainer control: {self.world_size} ranks have no store to agree through ({error})")
             return False
         self._agreement = together

@@ -68,7 +68,7 @@ class Listener:
         self._http = self._start_http(*http)
         try:
             self._endpoint = self._write_endpoint(http[1], output_dir, logging_dir)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody has us yet, so nobody would close it
             self._close_http()
             raise
         self._thread = threading.Thread(target=self._run, name="forgather-control", daemon=True)
@@ -240,7 +240,7 @@ class Listener:
         except ImportError as error:
             if enabled:
                 warn_once(f"no HTTP endpoint ({error}); commands by file work: pip install 'forgather-spool[http]'")
-        except Exception as error:
+        except Exception as error:  # aiohttp, a port, TLS: a face that is optional must not end a training
             warn_once(f"no HTTP endpoint: {error}; commands by file work")
         return None
 

@@ -74,7 +74,7 @@ class Ahead(Generic[T]):
                     return
                 self._full.put((None, item))
                 del item
-        except BaseException as error:
+        except BaseException as error:  # a thread: whatever it was is raised where the rows are asked for
             last = error
         finally:
             close = getattr(self._items, "close", None)

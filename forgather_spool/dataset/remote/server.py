@@ -131,7 +131,7 @@ class Server:
             raise self._error(answer, self._object(answer, connection))
         try:
             self._check(answer, wanted)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: a connection with half an answer on it is of no use to the next
             connection.close()
             raise
         return Stream(answer, connection)

@@ -108,7 +108,7 @@ def prepared(path: str, name: str | None, split: str | None, options: Mapping[st
         found = datasets.load_dataset(path, name, split=split, **options)
     except ForgatherError:
         raise
-    except Exception as error:
+    except Exception as error:  # datasets raises what its readers, the hub and requests raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         kind = UsageError if isinstance(error, ValueError) and not isinstance(error, FileNotFoundError) else Missing
         raise kind(f"{path}: {reason}", hint="give a path, or the name of a data set on the hub") from None
