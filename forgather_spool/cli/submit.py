@@ -25,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from forgather_spool.cli.snapshots import Snapshots
+
 
 def run(given: Given, words: list[str]) -> int:
     """Submit, or show what would be. `given` and `words` as `submit_options.split` has them.
@@ -48,8 +50,8 @@ def run(given: Given, words: list[str]) -> int:
     if given.get("dry-run"):
         sys.stdout.write(dump(spec).decode())
         return 0
-    if given.get("snapshot"):
-        _add_snapshot(spec, spool.create(), given)
+    if "snapshot" in given:
+        snapshots_for(spool, given).add_to(spec)
     if "array" in spec:
         from forgather_spool.cli import submit_batch
 
@@ -67,21 +69,11 @@ def run(given: Given, words: list[str]) -> int:
     return 0
 
 
-def _add_snapshot(spec: Document, spool: Spool, given: Given) -> None:
-    """From here on the job runs what lies there now. Raises UsageError, Missing, StorageFailed."""
-    from forgather_spool.snapshot.take import take
+def snapshots_for(spool: Spool, given: Given) -> Snapshots:
+    """What adds them, as these options have it; imported when one is asked for."""
+    from forgather_spool.cli.snapshots import Snapshots
 
-    snapshot, remarks = take(spool, str(spec["cwd"]), keep=bool(given.get("keep-worktree")))
-    spec["snapshot"] = snapshot
-    top = f"{snapshot['top']}/"
-    argv = spec["argv"]
-    assert isinstance(argv, list)
-    outside = [word for word in argv[1:] if word.startswith(top)]
-    if outside:
-        remarks.append(f"{outside[0]} is the file itself, not the snapshot's; a relative path is")
-    if not given.get("quiet"):
-        for remark in remarks:
-            warn(remark)
+    return Snapshots(spool, keep="keep-worktree" in given, quiet="quiet" in given)
 
 
 def _say(given: Given, spec: Document, job_id: str) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
+    from forgather_spool.cli.snapshots import Snapshots
+
 _spell = json.JSONEncoder(ensure_ascii=False).encode  # in C, for what was parsed and checked
 PROGRESS_AFTER_S = 1.0  # a person at a terminal begins to wonder
 PROGRESS_EVERY_S = 0.25
@@ -50,13 +52,13 @@ def run(given: Given, words: list[str]) -> int:
         for remark in remarks:
             warn(remark)
     source = str(given["batch"])
-    specs = _Reader(source, defaults, spool).specs()
+    wanted = "snapshot" in given and "dry-run" not in given
+    specs = _Reader(source, defaults, spool, submit.snapshots_for(spool, given) if wanted else None).specs()
     if given.get("dry-run"):
         for _, data in specs:
             sys.stdout.write(data.decode())
         return 0
-    gathered = batch.Batch(spool.create())
-    try:
+    with batch.Batch(spool.create()) as gathered:
         progress = _Progress(quiet=bool(given.get("quiet")))
         for spec, data in specs:
             gathered.add(spec, data)
@@ -65,21 +67,14 @@ def run(given: Given, words: list[str]) -> int:
         if not gathered.job_ids:
             raise UsageError(f"{_shown_source(source)}: no job in it", hint="one JSON object a line")
         gathered.commit()
-    except BaseException:
-        gathered.abandon()
-        raise
     return _acknowledged(spool, given, gathered, _summary(gathered))
 
 
 def submit_array(spool: Spool, given: Given, spec: Document) -> int:
     """Submit the members of one array, whose spec is checked. Raises BadDocument, StorageFailed: none was submitted."""
-    gathered = batch.Batch(spool)
-    try:
+    with batch.Batch(spool) as gathered:
         family = gathered.add(spec)
         gathered.commit()
-    except BaseException:
-        gathered.abandon()
-        raise
     facts = f"priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)}"
     return _acknowledged(spool, given, gathered, f"queued: {family}[*] ({_jobs(gathered)}, {facts})")
 
@@ -121,7 +116,9 @@ def _refuse_what_does_not_go_with_it(given: Given, words: list[str]) -> None:
         raise UsageError("--batch goes with no --follow", hint="forgather job wait --all JOB...")
     if words:
         raise UsageError("--batch goes with no command", hint="each line of the file has its own `argv`")
-    for name in ("script", "array", "snapshot"):
+    if "unique" in given:
+        raise UsageError("--batch goes with no --unique: a key is of one job", hint="submit that job by itself")
+    for name in ("script", "array"):
         if name in given:
             raise UsageError(f"--batch goes with no --{name}", hint=f"a line may have its own `{name}`")
 
@@ -129,8 +126,9 @@ def _refuse_what_does_not_go_with_it(given: Given, words: list[str]) -> None:
 class _Reader:
     """The lines of a file as checked specs, completed with `defaults`."""
 
-    def __init__(self, source: str, defaults: Document, spool: Spool) -> None:
+    def __init__(self, source: str, defaults: Document, spool: Spool, snapshots: Snapshots | None) -> None:
         self._source = source
+        self._snapshots = snapshots
         self._defaults = defaults
         self._env = defaults["env"]
         self._spool = spool
@@ -167,6 +165,8 @@ class _Reader:
         if spec.get("gpus") not in self._cards_seen:
             submit.refuse_too_many_gpus(spec, self._spool.paths)
             self._cards_seen.add(spec.get("gpus"))
+        if self._snapshots is not None and "snapshot" not in given:
+            self._snapshots.add_to(spec)
         return spec, _spell(spec).encode() + b"\n"
 
     def _check_together(self, spec: Document, given: Document) -> None:

@@ -82,7 +82,7 @@ OPTIONS = (
         "gpu-memory", "SIZE", f"Free memory each card must have, {_SIZE}.", field="gpu_memory_bytes",
         parse=quantities.size_bytes,
     ),
-    Option("time", "D", f"Stop it after this long, {_DURATION}.", field="time_limit_s", parse=quantities.duration_s),
+    Option("time", "D", f"Stop it after this long, {_DURATION}.", field="time_limit_s", parse=quantities.time_limit_s),
     Option("memory", "SIZE", f"At most this much memory, {_SIZE}.", field="memory_bytes", parse=quantities.size_bytes),
     Option("cpus", "N", "At most this many CPUs' worth of time.", field="cpus", parse=quantities.decimal_number),
     Option("grace", "D", "Between TERM and KILL when it is stopped. [default: 10s]", field="grace_s",
@@ -135,6 +135,7 @@ FOR_ANY_JOB = (
     "preemptible", "gpu-memory", "shared", "jobs-per-gpu", "notify", "notify-on", "output-limit",
 )  # fmt: skip
 
+FOR_A_NEW_JOB = (*FOR_ANY_JOB, "snapshot", "keep-worktree")  # not of a rerun, which has the files it had
 OPTIONS_OF_A_RERUN = ("name", "priority", "gpus", "time", "memory", "cpus", "grace", "tty", *FOR_ANY_JOB)
 ORDER_FIELDS = frozenset(option.field for option in OPTIONS if option.name in FOR_ANY_JOB)
 

@@ -20,7 +20,7 @@ from forgather_spool.training.launch import LATEST
 
 from .project import chosen_config
 from .submit_command import collect, parameters
-from .submit_options import FOR_ANY_JOB
+from .submit_options import FOR_A_NEW_JOB
 
 HELP = """Train what the config says, here and now, or with --enqueue as a job.
 
@@ -37,7 +37,7 @@ Examples:
   forgather -t train.yaml train --resume
 """
 QUEUE_ONLY = ("priority", "requested_gpus", "time", "name", "tty", "env")
-QUEUE_ORDER = tuple(name.replace("-", "_") for name in FOR_ANY_JOB)
+QUEUE_ORDER = tuple(name.replace("-", "_") for name in FOR_A_NEW_JOB)
 
 _OPTIONS = (
     click.Option(["-d", "--devices"], metavar="N[,N]...", help="Cards to train on, here: 0,1; or the word cpu."),
@@ -53,7 +53,7 @@ _OPTIONS = (
     click.Option(["--name"], metavar="NAME", help="Queue: the job's name. [default: the config's]"),
     click.Option(["--tty"], is_flag=True, help="Queue: give it a terminal: a progress bar in place of lines."),
     click.Option(["--env"], multiple=True, metavar="K=V|NAME", help="Queue: set a variable, or copy NAME from here."),
-    *parameters(FOR_ANY_JOB),
+    *parameters(FOR_A_NEW_JOB),
 )  # fmt: skip
 
 

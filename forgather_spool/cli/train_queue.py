@@ -12,14 +12,14 @@ from forgather_spool.errors import BadDocument, ForgatherError, UsageError
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
-from forgather_spool.training.config import Config, Train
+from forgather_spool.training.config import Config, Script, Train
 from forgather_spool.training.launch import check_libraries, planned, write_handover
 
 from . import environment, quantities, warn
 from .git_commit import git_commit
 from .nudge import nudge
-from .submit import check_together, entered, refuse_too_many_gpus
-from .submit_options import fields
+from .submit import check_together, entered, refuse_too_many_gpus, snapshots_for
+from .submit_options import Given, fields
 
 GRACE_S = 60.0  # a training told to end saves first
 
@@ -32,6 +32,9 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
         Missing: the built-in trainer's libraries are not installed.
         StorageFailed, SpoolUnsafe: nothing was submitted.
     """
+    if "snapshot" in asked["order"] and isinstance(config.program, Train):
+        message = "--snapshot with the built-in trainer: it runs no code of yours, and its config is fixed by now"
+        raise UsageError(message, hint="leave out --snapshot")
     spool = Spool()
     remarks: list[str] = []
     spec = _spec(config, asked, resume, spool, remarks)
@@ -41,6 +44,8 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
         sys.stdout.write(dump(spec).decode())
         return 0
     check_libraries(config)
+    if "snapshot" in asked["order"]:
+        _add_snapshot(spec, config, spool, asked["order"])
     if isinstance(config.program, Train):
         write_handover(config)
     job_id = spool.create().submit(spec)
@@ -48,6 +53,16 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
     sys.stdout.flush()
     nudge(spool)
     return 0
+
+
+def _add_snapshot(spec: Document, config: Config, spool: Spool, given: Given) -> None:
+    """A script of the project runs as it is now: by its absolute path it would be the file itself."""
+    argv = spec["argv"]
+    assert isinstance(argv, list)
+    if isinstance(config.program, Script):
+        path = config.program.path
+        spec["argv"] = [os.path.relpath(path, config.project) if word == path else word for word in argv]
+    snapshots_for(spool, given).add_to(spec)
 
 
 def _spec(config: Config, asked: dict[str, Any], resume: str | None, spool: Spool, remarks: list[str]) -> Document:
@@ -98,7 +113,7 @@ def _env(pairs: tuple[str, ...], own: dict[str, str], remarks: list[str]) -> dic
 
 def _duration_s(text: str, what: str) -> float:
     try:
-        return quantities.duration_s(text)
+        return quantities.time_limit_s(text)
     except UsageError as error:
         raise UsageError(f"{what}: {error}", hint=error.hint) from None
 

@@ -37,7 +37,7 @@ MARK = "spec.json"  # what becomes of a dropped array: in a folder of tmp/ it sa
 
 
 class Batch:
-    """Jobs being gathered; on disk, but none of them exists until `commit`. `abandon` it otherwise.
+    """Jobs being gathered; on disk, but none of them exists until `commit`. A block that fails abandons them.
 
     `job_ids` are in the order of `add`, and start in that order where the
     priority is the same; an array is there with its family's id.
@@ -55,6 +55,13 @@ class Batch:
         self._last_id = self.batch_id
         self._written: list[str] = []
         files.make_directory(self._folder)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None:
+            self.abandon()
 
     def add(self, spec: Document, data: bytes | None = None) -> str:
         """One job more, or one array; its id. `spec` is checked, `data` what is written of it.
@@ -155,13 +162,9 @@ class Batch:
 
 def submit_one(spool: Spool, spec: Document) -> str:
     """Submit one array, and move its members on; its id. `spec` is checked. Raises BadDocument, StorageFailed."""
-    gathered = Batch(spool)
-    try:
+    with Batch(spool) as gathered:
         job_id = gathered.add(spec)
         gathered.commit()
-    except BaseException:
-        gathered.abandon()
-        raise
     spread(spool)
     return job_id
 

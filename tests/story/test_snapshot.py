@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from forgather_spool.cli.starter import FILES
 from forgather_spool.snapshot import sweep, take
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import locate
@@ -353,3 +355,63 @@ def test_what_is_not_in_it_is_said(world: World, repository: Repository) -> None
     said = world.forgather("submit", "--snapshot", *words).stderr
 
     assert "submodules" in said and "nested/" in said and "is the file itself" in said
+
+
+def test_the_jobs_of_a_batch_share_a_snapshot_with_those_of_their_directory(
+    world: World, repository: Repository
+) -> None:
+    repository.write("src/run.sh", "echo as it was")
+    repository.write("other/run.sh", "echo other")
+    file = world.folder / "jobs.jsonl"
+    here, other = str(repository.folder / "src"), str(repository.folder / "other")
+    run = ["sh", "run.sh"]
+    file.write_text("".join(json.dumps({"argv": run, **more}) + "\n" for more in ({}, {"cwd": other}, {})))
+
+    done = world.forgather("submit", "--batch", str(file), "--snapshot", "--quiet", "--cwd", here)
+    repository.write("src/run.sh", "echo changed meanwhile")
+
+    assert done.returncode == 0, done.stderr
+    jobs = done.stdout.split()
+    assert len(repository.refs()) == 2
+    assert snapshot_of(world, jobs[0]) == snapshot_of(world, jobs[2]) != snapshot_of(world, jobs[1])
+    world.dispatch_all()
+    assert [output(world, job_id) for job_id in jobs] == ["as it was\n", "other\n", "as it was\n"]
+
+
+def test_a_batch_in_no_repository_says_which_line_and_leaves_nothing(world: World, repository: Repository) -> None:
+    text = json.dumps({"argv": ["true"], "cwd": str(repository.folder)}) + "\n" + json.dumps({"argv": ["true"]}) + "\n"
+    file = world.folder / "jobs.jsonl"
+    file.write_text(text)
+
+    done = world.forgather("submit", "--batch", str(file), "--snapshot", "--cwd", "/")
+
+    assert done.returncode == 2
+    assert f"line 2 of {file}: --snapshot: / is in no git repository" in done.stderr
+    assert world.spool.waiting() == []
+
+
+def test_a_training_in_the_queue_runs_the_script_as_it_was(world: World, repository: Repository) -> None:
+    repository.write("src/train.yaml", "name: t\nscript: say.py\n")
+    repository.write("src/say.py", "print('as it was')")
+
+    done = world.forgather(
+        "-p", str(repository.folder / "src"), "-t", "train", "train", "--enqueue", "--snapshot", "--requested-gpus", "0"
+    )
+    repository.write("src/say.py", "print('changed meanwhile')")
+
+    assert done.returncode == 0, done.stderr
+    [(_, job_id)] = world.spool.waiting()
+    world.dispatch_all()
+    assert output(world, job_id) == "as it was\n"
+
+
+def test_the_built_in_trainer_has_no_files_to_take_a_snapshot_of(world: World, repository: Repository) -> None:
+    repository.write("src/train.yaml", FILES["train.yaml"])
+
+    done = world.forgather(
+        "-p", str(repository.folder / "src"), "-t", "train", "train", "--enqueue", "--snapshot", "--requested-gpus", "0"
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --snapshot with the built-in trainer: ")
+    assert world.spool.waiting() == []
