@@ -107,9 +107,20 @@ def _checked(spool: Spool, before: Document, after: Document) -> Document:
     return after
 
 
+def require_editor() -> None:
+    """Raises UsageError: none is named, and vi, which would be taken, talks to a terminal that is not there."""
+    if not (_chosen_editor() or (sys.stdin.isatty() and sys.stdout.isatty())):
+        hint = "EDITOR=COMMAND forgather sched edit JOB: COMMAND is given the file, and changes it by itself"
+        raise UsageError("there is no terminal to edit on, and no EDITOR", hint=hint)
+
+
+def _chosen_editor() -> str | None:
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR")
+
+
 def run_editor(path: str) -> None:
     """$VISUAL, $EDITOR or vi, until it is closed. Raises UsageError: it failed, so nothing is applied."""
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    words = shlex.split(_chosen_editor() or "vi")
     try:
         status = subprocess.call([*words, path])
     except OSError as error:

@@ -81,7 +81,10 @@ def import_(file: str, max_job_size: str | None, json_: bool) -> None:
     most = MAX_JOB_BYTES if max_job_size is None else size_bytes(max_job_size)
     spool = Spool().create()
     with _reading(file) as source:
-        found = read_archive(spool, source, max_job_bytes=most)
+        try:
+            found = read_archive(spool, source, max_job_bytes=most)
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{'stdin' if file == '-' else shown(file)}: {error}", hint=error.hint) from None
     if json_:
         told: Document = {"version": 1, "imported": found.jobs, "kept": found.kept, "refused": found.refused}
         click.echo(as_json(told))

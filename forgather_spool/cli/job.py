@@ -76,10 +76,13 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
 @job.command()
 @one_job
 @click.option("--raw", is_flag=True, help="Every file of the job as it is, damaged or not, secrets included.")
-def show(job: str, raw: bool) -> None:
+@click.option("--json", "json_", is_flag=True, help="As without it: it is JSON.")
+def show(job: str, raw: bool, json_: bool) -> None:
     """What was submitted, as JSON. Variables whose name looks like a secret are masked."""
     from .job_facts import for_terminal, masked, raw_files, spec_text
 
+    if raw and json_:
+        raise UsageError("--raw with --json: files as they are may be no JSON", hint="leave out one of them")
     spool = _spool()
     found = look(spool, find_one(spool, job))
     if raw:

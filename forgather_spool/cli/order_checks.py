@@ -49,12 +49,23 @@ def resolve_after(spool: Spool, spec: Document) -> None:
         try:
             job_ids = _meant(spool, entry["job"])
         except NoSuchJob as error:
-            raise UsageError(f"--after {entry['job']}: {error}", hint=error.hint) from None
+            raise _not_met(str(entry["job"]), error) from None
         if not all(map(is_job_id, job_ids)):
             raise UsageError(f"--after {entry['job']}: is a file that was rejected, and will never run")
         wishes = [{"job": job_id, "when": entry["when"]} for job_id in job_ids]
         resolved += [wish for wish in wishes if wish not in resolved]
     spec["after"] = resolved
+
+
+def _not_met(text: str, error: NoSuchJob) -> UsageError:
+    """A job's name may have a colon in it, so whether its end was meant as a condition shows only here."""
+    whole, colon, when = text.rpartition(":")
+    if not (colon and whole):
+        return UsageError(f"--after {text}: {error}", hint=error.hint)
+    from forgather_spool.cli.order_words import WHEN_WORDS
+
+    words = " or ".join(WHEN_WORDS)
+    return UsageError(f"--after {text}: no job of that name, and {when!r} is no condition", hint=f"{whole}:{words}")
 
 
 def _meant(spool: Spool, text: str) -> list[str]:

@@ -66,6 +66,16 @@ def duration_s(text: str) -> float:
     return total_s
 
 
+def time_limit_s(text: str) -> float:
+    """Seconds a job may take. Raises UsageError: also for none at all, which some systems take for no limit."""
+    limit_s = duration_s(text)
+    if not limit_s:
+        raise UsageError(
+            f"{text!r} leaves no time to run", hint=f"leave it out for no limit; else e.g. {DURATION_FORMS}"
+        )
+    return limit_s
+
+
 def _clock_s(text: str) -> float:
     parts = text.split(":")
     if len(parts) != 3 or not all(_is_digits(part) for part in parts) or int(parts[1]) > 59 or int(parts[2]) > 59:

@@ -127,9 +127,10 @@ def edit(job: str, json_: bool) -> None:
     old; close the file unchanged, or leave the editor with an error, to change
     nothing. Killed in between, the job stays on hold as it was.
     """
-    from .editing import ask_on_terminal, run_editor
+    from .editing import ask_on_terminal, require_editor, run_editor
     from .editing import edit as edit_one
 
+    require_editor()
     spool = Spool().create()
     try:
         came = edit_one(spool, job, run_editor, ask_on_terminal)

@@ -57,19 +57,29 @@ def find_one(spool: Spool, text: str) -> str:
     """The id of the one job meant, as `look.find` has it; or of the one member that a selection leaves: ``eval[7]``.
 
     Raises:
-        NoSuchJob: nothing fits, or several jobs.
+        NoSuchJob: nothing fits, or several jobs, such as an array by its name.
         UsageError: what stands in the brackets is no selection.
     """
+    found = _one_or_family(spool, text)
+    if len(found) > 1:
+        what = f"{len(found)} jobs" if "[" in text else f"an array of {len(found)} jobs"
+        raise NoSuchJob(f"{text} is {what}, and one is needed here", hint=f"one of them: {found[0]}")
+    return found[0]
+
+
+def _one_or_family(spool: Spool, text: str) -> list[str]:
     try:
-        return find(spool, text)
+        job_id = find(spool, text)
     except NoSuchJob:
         whole, _, selection = text.partition("[")
-        if not (whole and selection.endswith("]")):
+        if whole and selection.endswith("]"):
+            return _selected(spool, whole, selection[:-1])
+        family = None if is_job_id(text) else _family_that_begins(spool, text)
+        if family is None:
             raise
-    found = _selected(spool, whole, selection[:-1])
-    if len(found) > 1:
-        raise NoSuchJob(f"{text} is {len(found)} jobs, and one is needed here", hint=f"such as {found[0]}")
-    return found[0]
+        return members(spool, family)
+    family = None if job_id == text or is_meant(job_id, text) else family_of(job_id)
+    return [job_id] if family is None else members(spool, family)
 
 
 def _meant(spool: Spool, text: str) -> list[str]:

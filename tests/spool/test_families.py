@@ -71,6 +71,13 @@ def test_a_name_and_the_beginning_of_an_id_mean_the_whole_array(spool, family):
     assert numbers(families.find_all(spool, ["sweep[2-3]"])) == [2, 3]
 
 
+def test_where_one_job_is_needed_an_array_is_refused_whatever_it_is_called(spool, family):
+    for text in ("sweep", family[:20], family[-8:], family):
+        with pytest.raises(NoSuchJob, match="is an array") as refused:
+            families.find_one(spool, text)
+        assert f"{family}[0]" in refused.value.hint
+
+
 def test_what_is_named_twice_is_meant_once(spool, family):
     entry = submitted(spool)
 

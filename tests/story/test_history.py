@@ -83,6 +83,7 @@ def test_a_damaged_file_is_an_error_and_no_traceback(here: Spool, there: Spool, 
         done = run(there, "import", str(file))
         assert done.returncode == 65 and done.stderr.startswith(b"error: "), done.stderr
         assert b"Traceback" not in done.stderr
+        assert f"error: {file}: ".encode() in done.stderr
         assert list(ended_places(there)) == []
 
 

@@ -145,6 +145,8 @@ def test_show_hides_what_looks_like_a_secret_and_raw_does_not(spool: Spool) -> N
     assert shown["env"] == {"WANDB_API_KEY": "***", "LANG": "C"}
     assert shown["priority"] == 4
     assert "hunter2" in printed("show", "--raw", entry[1])
+    assert json.loads(printed("show", "--json", entry[1])) == shown
+    assert isinstance(failure("show", "--json", "--raw", entry[1]), UsageError)
 
 
 def test_raw_shows_a_damaged_file_as_it_is(spool: Spool) -> None:

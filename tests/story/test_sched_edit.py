@@ -30,6 +30,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
     monkeypatch.setattr("forgather_spool.cli.sched_order.nudge", lambda spool: None)
     monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "true")
     return Spool().create()
 
 
@@ -167,6 +168,18 @@ def test_an_editor_that_fails_changes_nothing(spool: Spool, monkeypatch: pytest.
         monkeypatch.setenv("EDITOR", editor)
         assert isinstance(run("edit", entry[1]).exception, error)
 
+    assert spool.waiting() == [entry]
+
+
+def test_without_a_terminal_or_an_editor_it_is_refused_before_the_job_is_touched(spool: Spool, monkeypatch) -> None:
+    entry = builders.submitted(spool)
+    monkeypatch.delenv("EDITOR", raising=False)
+
+    result = run("edit", entry[1])
+
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception) == "there is no terminal to edit on, and no EDITOR"
+    assert held_places(spool) == []
     assert spool.waiting() == [entry]
 
 

@@ -78,6 +78,7 @@ def test_one_bad_line_refuses_the_whole_batch_and_is_named(forgather: Run, home:
         (["--batch", "-"], "stdin: no job in it"),
         (["--batch", "-", "--", "echo"], "--batch goes with no command"),
         (["--batch", "-", "--script", "x"], "--batch goes with no --script"),
+        (["--batch", "-", "--unique", "k"], "--batch goes with no --unique: a key is of one job"),
         (["--batch", "-", "--array", "0-3"], "--batch goes with no --array"),
         (["--array", "3-1", "--", "echo"], "--array: '3-1' ends before it begins"),
         (["--array", "0-3%x", "--", "echo"], "--array: 'x' after % is no number of members"),
