@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class ForgatherError(Exception):
-    """What every error of ours is. `str(error)` is one line; `hint` says what to do, also below a script's traceback."""
+    """What every error of ours is. `str(error)` is one line; `hint` says what to do, below a script's traceback too."""
 
     exit_code = 1
 
