@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from forgather_spool.errors import AlreadyClaimed
+from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name, new_job_id
 from forgather_spool.spool.queue import Spool
 
@@ -87,6 +91,54 @@ def test_a_start_and_a_withdrawal_of_one_claim_never_both_succeed(tmp_path):
         won = race(start_or_withdraw, 4, FORK.Queue())
 
         assert won.count(True) == 1
+
+
+class InterruptingOs:
+    """`os`; before its call number `at` (from 1) somebody else acts."""
+
+    def __init__(self, at, act):
+        self._left, self._act = at, act
+
+    def __getattr__(self, name):
+        found = getattr(os, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+
+        def call(*args, **kwargs):
+            self._left -= 1
+            if self._left == 0:
+                files.os = os
+                self._act()
+            return found(*args, **kwargs)
+
+        return call
+
+
+@pytest.mark.parametrize("first", ["start", "withdrawal"])
+def test_a_start_and_a_withdrawal_never_both_succeed_wherever_one_comes_between(tmp_path, first, monkeypatch):
+    """Each at every call of the other: what the race above meets by chance."""
+    monkeypatch.setattr(files, "os", os)
+    spool = Spool(str(tmp_path / "home")).create()
+    spool.open_host("box")
+    at, came_between = 0, True
+    while came_between:
+        at, came_between = at + 1, False
+        job_id = spool.submit({"argv": ["true"], "priority": 0})
+        spool.claim((0, job_id), "box")
+        spool.write_claim(job_id, {"version": 1})
+        acts = [lambda job_id=job_id: spool.start(job_id, "box"), lambda job_id=job_id: spool.withdraw_claim(job_id)]
+        act, other = acts if first == "start" else acts[::-1]
+        won = []
+
+        def between(other=other, won=won):
+            won.append(other())
+
+        files.os = InterruptingOs(at, between)
+        won.append(act())
+        files.os = os
+        came_between = len(won) == 2
+        assert won.count(True) == 1
+    assert at > 2
 
 
 def test_of_many_results_one_stands(tmp_path):
