@@ -158,6 +158,8 @@ def test_a_loss_that_is_never_finite_can_be_drawn(tmp_path):
 
     says("plot", tmp_path, "--log-scale", "-o", tmp_path / "p.png")
 
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
 
 def test_a_directory_that_is_not_there_is_a_usage_error_and_a_full_disk_is_not(project):
     assert isinstance(fails("summary", project, "-o", project / "no/such.txt"), UsageError)

@@ -100,7 +100,8 @@ def test_what_changes_is_shown_without_a_key(spool: Spool) -> None:
         builders.submitted(spool, name="fresh")
         await screen.shows("fresh")
         builders.end(spool, entry)
-        await screen.shows("exited 0")
+        lines = await screen.shows("exited 0")
+        assert "0 active" in lines[0] and "1 waiting" in lines[0]
 
     on_screen(spool, story)
 
@@ -159,14 +160,16 @@ def test_the_selection_stays_with_its_job_when_others_come(spool: Spool) -> None
 
 
 def test_an_ended_job_cannot_be_acted_on(spool: Spool) -> None:
-    builders.ended(spool, name="over")
+    entry = builders.ended(spool, name="over")
 
     async def story(screen: Screen) -> None:
         await screen.shows("over")
         await screen.press("c")
-        await screen.shows("it has ended already")
+        lines = await screen.shows("it has ended already")
+        assert not any("y: yes" in line for line in lines)
         await screen.press("plus")
         await screen.shows("does not wait any more")
+        assert look(spool, entry[1]).state is State.DONE
 
     on_screen(spool, story)
 
@@ -182,8 +185,10 @@ def test_a_filter_shows_what_fits_and_escape_all_again(spool: Spool) -> None:
         await screen.press("enter")
         await screen.press("slash", *"xyz", "enter")
         await screen.shows("no job fits")
+        assert len(screen.app._cells) == 0
         await screen.press("escape")
-        await screen.shows("eval-a", "train-a", "eval-b")
+        lines = await screen.shows("eval-a", "train-a", "eval-b")
+        assert "no job fits" not in "\n".join(lines)
 
     on_screen(spool, story)
 
@@ -197,6 +202,7 @@ def test_keys_are_explained_and_q_leaves(spool: Spool) -> None:
         await screen.shows("the output stands")
         await screen.press("q")
         await screen.until(lambda: not screen.app.is_running, "the end")
+        assert screen.app.return_code == 0
 
     on_screen(spool, story)
 
@@ -207,7 +213,8 @@ def test_a_damaged_spool_is_said_and_the_screen_stays(spool: Spool) -> None:
     builders.damage(spool.paths.gpu_policy)
 
     async def story(screen: Screen) -> None:
-        await screen.shows("dispatch.json")
+        lines = await screen.shows("dispatch.json")
+        assert screen.app.is_running and len(lines) == 30
 
     on_screen(spool, story)
 

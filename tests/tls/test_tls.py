@@ -39,11 +39,12 @@ def nobody(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "empty"))
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
-    """A whole handshake in memory. Raises ssl.SSLError as the client would."""
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> list[str]:
+    """A whole handshake in memory; the names in the certificate the client believed. Raises as the client would."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    believer = client.wrap_bio(to_client, to_server, server_hostname=name)
     sides = [
-        client.wrap_bio(to_client, to_server, server_hostname=name),
+        believer,
         server.wrap_bio(to_server, to_client, server_side=True),
     ]
     while sides:
@@ -53,6 +54,7 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> No
                 sides.remove(side)
             except ssl.SSLWantReadError:
                 pass
+    return [str(value) for _, value in believer.getpeercert().get("subjectAltName", ())]
 
 
 def test_a_client_that_imported_the_authority_believes_its_host(store: Store, nobody: Store) -> None:
@@ -60,11 +62,13 @@ def test_a_client_that_imported_the_authority_believes_its_host(store: Store, no
     nobody.trust("lab", certificates.certificate_of(store.authority()))
 
     for name in ("data.example", "127.0.0.1"):
-        shake_hands(contexts.server_context(store), contexts.client_context(nobody), name)
+        assert name in shake_hands(contexts.server_context(store), contexts.client_context(nobody), name)
 
 
 def test_a_client_on_the_same_host_believes_it_without_importing(store: Store) -> None:
-    shake_hands(contexts.server_context(store), contexts.client_context(store), "data.example")
+    name = "data.example"
+
+    assert name in shake_hands(contexts.server_context(store), contexts.client_context(store), name)
 
 
 @pytest.mark.parametrize("name", ["other.example", "127.0.0.2"])
