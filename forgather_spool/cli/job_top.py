@@ -22,6 +22,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.usage import Usage, cpu_percent, usage_of
 from forgather_spool.job import Claim, format_at
 from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.paths import short_id
 from forgather_spool.spool.place import active_places
 from forgather_spool.spool.queue import Spool
 
@@ -29,11 +30,14 @@ from .cards import Card, look_at_cards
 from .job_document import as_json, command_line
 from .show import shown
 from .spans import ago
-from .table import render, terminal_width
+from .table import left_out, natural_width, render, silent, terminal_width
 
 HEADERS = ("ID", "Name/Command", "CPU%", "Memory", "Peak", "Procs", "Cards", "GPU%", "GPU mem", "Started", "Host")
 NAME_COLUMN = 1
+LEFT_OUT = ("Procs", "Peak", "GPU mem")  # where it is narrow, in this order; before them what says nothing
+ONLY_WHERE_SILENT = ("Cards", "GPU%", "GPU mem")
 FIRST_LOOK_S = 0.5  # between the two looks that a CPU share takes
+UNKNOWN = "-"
 _MIB, _GIB = 1 << 20, 1 << 30
 
 
@@ -160,7 +164,16 @@ def as_table(rows: list[Row]) -> list[str]:
     if not rows:
         return ["nothing runs"]
     now = datetime.now(UTC)
-    return render(HEADERS, [_cells(row, now) for row in rows], width=terminal_width(), name_column=NAME_COLUMN)
+    lines = [_cells(row, now) for row in rows]
+    width = terminal_width()
+    if width is None or natural_width(HEADERS, lines) <= width:
+        return render(HEADERS, lines, width=width, name_column=NAME_COLUMN)
+    lines = [(short_id(line[0]), *line[1:]) for line in lines]
+    quiet = [name for name in silent(HEADERS, lines, (UNKNOWN,)) if name in ONLY_WHERE_SILENT]
+    one_host = ["Host"] if len({line[-1] for line in lines}) == 1 else []
+    gives_way = (*one_host, *quiet, *LEFT_OUT)
+    headers, narrow = left_out(HEADERS, lines, width, name_column=NAME_COLUMN, gives_way=gives_way)
+    return render(headers, narrow, width=width, name_column=NAME_COLUMN)
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:
@@ -169,21 +182,21 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
     memory = [card.memory_used_bytes for card in row.cards if card.memory_used_bytes is not None]
     return (
         shown(job.job_id),
-        shown(job.spec.name or command_line(job.spec)) if job.spec else "-",
-        "-" if row.cpu_percent is None else f"{row.cpu_percent:.0f}",
+        shown(job.spec.name or command_line(job.spec)) if job.spec else UNKNOWN,
+        UNKNOWN if row.cpu_percent is None else f"{row.cpu_percent:.0f}",
         size(usage.memory_bytes if usage else None),
         size(usage.peak_memory_bytes if usage else None),
-        str(usage.processes) if usage else "-",
-        ",".join(str(card.index) for card in row.cards) or "-",
-        f"{sum(utils) / len(utils):.0f}" if utils else "-",
+        str(usage.processes) if usage else UNKNOWN,
+        ",".join(str(card.index) for card in row.cards) or UNKNOWN,
+        f"{sum(utils) / len(utils):.0f}" if utils else UNKNOWN,
         size(sum(memory) if memory else None),
         ago(job.started_at, now) or job.state.value,
-        shown(job.host or "-"),
+        shown(job.host or UNKNOWN),
     )
 
 
 def size(size_bytes: int | None) -> str:
     """E.g. "512M", "3.2G"; "-" for None."""
     if size_bytes is None:
-        return "-"
+        return UNKNOWN
     return f"{size_bytes / _GIB:.1f}G" if size_bytes >= _GIB else f"{size_bytes / _MIB:.0f}M"

@@ -1,9 +1,9 @@
 """A plain table for people: aligned columns, never wider than asked for.
 
-Two columns give way when it is narrow: the one that names a thing is cut
-short, and a remark that is too long for what is left goes onto a line of its
-own. Cells must be fit
-to be shown (`show.shown`). Knows nothing of jobs.
+Where it is narrow, columns are left out that the caller says matter least
+(`left_out`). Then two give way: the one that names a thing is cut short, and a
+remark that is too long for what is left goes onto a line of its own. Cells must
+be fit to be shown (`show.shown`). Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 GAP = "  "
 INDENT = "    "
@@ -41,6 +41,29 @@ def render(headers: Row, rows: Sequence[Row | str], *, width: int | None, name_c
 def natural_width(headers: Row, rows: Sequence[Row | str]) -> int:
     """How many cells a line takes where nothing gives way."""
     return _total(_natural(headers, [row for row in rows if not isinstance(row, str)]))
+
+
+def left_out(
+    headers: Row, rows: Sequence[Row], width: int, *, name_column: int, gives_way: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """The table without as many of the columns `gives_way`, in that order, as it takes to have a row on a line.
+
+    The name counts as long as it must be, and everything else as long as it is.
+    """
+    columns = list(zip(headers, *rows, strict=True))
+    columns[name_column] = tuple(clipped(cell, GOOD_NAME) for cell in columns[name_column])
+    sizes = [max(map(cells, column)) for column in columns]
+    stay = list(range(len(headers)))
+    for name in gives_way:
+        if _total([sizes[i] for i in stay]) <= width:
+            break
+        stay = [i for i in stay if headers[i] != name]
+    return [headers[i] for i in stay], [[row[i] for i in stay] for row in rows]
+
+
+def silent(headers: Row, rows: Sequence[Row], silence: Collection[str]) -> list[str]:
+    """The columns in which every row says one of `silence`."""
+    return [name for name, *column in zip(headers, *rows, strict=True) if all(cell in silence for cell in column)]
 
 
 def _natural(headers: Row, rows: Sequence[Row]) -> list[int]:

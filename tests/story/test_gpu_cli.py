@@ -18,6 +18,7 @@ import pytest
 
 from forgather_spool.host import gpu_kill, proc
 from forgather_spool.spool import settings
+from forgather_spool.spool.paths import short_id
 from forgather_spool.spool.queue import Spool, utc_now
 from tests import builders
 from tests.fakes.nvml import GIB, FakeCards, build
@@ -134,6 +135,22 @@ def test_the_table_shows_every_card_and_who_is_on_it(gpu: Gpu, cards: FakeCards,
     assert (first["processes"][0]["job_id"], first["processes"][0]["foreign"]) == (job_id, False)
     assert (second["disabled"], second["processes"][0]["foreign"]) == (True, True)
     assert (third["processes"][0]["kind"], third["processes"][0]["foreign"]) == ("graphics", False)
+
+
+def test_at_80_columns_a_card_is_one_line(gpu: Gpu, cards: FakeCards, spool: Spool) -> None:
+    """Ids are short there, and what says nothing is left out; what a user set is not."""
+    for _ in range(8):
+        size = 140 * GIB
+        cards.add(name="NVIDIA GeForce RTX 4090", memory_total_bytes=size, memory_used_bytes=size - GIB)
+    _, job_id = builders.running(spool, host=proc.host_name(), cards=(0, 1))
+    gpu.says("disable", "3")
+
+    heading, *rows = gpu.says("status", COLUMNS="80").splitlines()
+
+    assert len(rows) == 8 and all(len(row) <= 80 for row in rows)
+    assert "Held by" in heading and "Disabled" in heading and "Fan%" not in heading
+    assert rows[0].split()[1] == "GeForce" and rows[0].endswith(short_id(job_id))
+    assert "yes" in rows[3].split()
 
 
 def test_what_nvml_does_not_say_is_a_dash(gpu: Gpu, cards: FakeCards) -> None:

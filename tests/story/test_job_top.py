@@ -10,6 +10,7 @@ from pathlib import Path
 
 from forgather_spool.cli.job_top import size
 from forgather_spool.spool import files
+from forgather_spool.spool.paths import short_id
 from tests.fakes.nvml import FakeCards
 from tests.story.world import World
 
@@ -48,6 +49,18 @@ def test_a_running_job_shows_what_it_uses(world: World, cards: FakeCards) -> Non
         {"index": 0, "uuid": cards.uuid(0), "utilization_percent": 87, "memory_used_bytes": 3 << 30}
     ]
     assert "87" in table and "hold" in table and "3.0G" in table
+
+
+def test_at_80_columns_a_job_is_one_line(world: World, cards: FakeCards) -> None:
+    cards.add()
+    entry = world.submit("echo on > up; sleep 1000", name="a name that is longer than it should be", gpus=1)
+    world.dispatch(**cards.env())
+    world.wait_for("up")
+
+    heading, *rows = top(world, "--once", COLUMNS="80", **cards.env()).splitlines()
+
+    assert len(rows) == 1 and len(rows[0]) <= 80
+    assert rows[0].startswith(short_id(entry[1])) and "CPU%" in heading and "Host" not in heading
 
 
 def test_without_once_a_script_reads_a_line_each_time(world: World) -> None:
