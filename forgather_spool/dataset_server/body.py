@@ -1,13 +1,16 @@
 """The chunked body of a long answer, handed to the kernel from where the data lie.
 
 Through aiohttp each byte of a batch is copied twice on its way to the socket,
-which costs a fifth of what a stream can carry. So what a batch consists of is
-given to writev(2) as it is, provided that the transport holds nothing back and
-there is no TLS; what the socket does not take at once goes through the transport, and is waited for.
+and what the socket does not take at once is copied into the transport, to lie in
+memory for each slow client. So what a batch consists of is given to writev(2)
+as it is, by a descriptor of our own for the same connection: the event loop
+says when there is room again, and nothing is held but what is being sent.
+With TLS, or a transport that has no socket, all goes through the transport.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Sequence
@@ -17,11 +20,12 @@ MAX_PIECES = 512  # of one writev: IOV_MAX is 1024
 
 
 class Body:
-    """`writer` is what ``StreamResponse.prepare`` gave, of a chunked answer."""
+    """`writer` is what ``StreamResponse.prepare`` gave, of a chunked answer. To be closed."""
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
         self._fd = -1
+        self._room: asyncio.Future[None] | None = None
         self._sent_headers = False
 
     async def write(self, pieces: Sequence[Any]) -> int:
@@ -35,28 +39,70 @@ class Body:
             return 0
         if not self._sent_headers:
             self._sent_headers = True
+            self._transport().set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
             await self._writer.write(b"".join(pieces))  # aiohttp sends its headers with the first
-            self._fd = _file_of(self._writer.transport)
+            await self._writer.drain()
+            self._fd = _descriptor_of(self._writer.transport)
             return size
+        whole = [b"%x\r\n" % size, *pieces, b"\r\n"]
+        if self._fd < 0 or len(whole) > MAX_PIECES:
+            await self._through_transport(whole)
+            return size
+        while whole := _rest(whole, _written(self._fd, whole)):
+            await self._until_room()
+            self._transport()
+        return size
+
+    def abort(self) -> None:
+        """Drop the connection. Whoever waits in `write` is told that the client is gone."""
+        transport = self._writer.transport
+        if transport is not None:
+            transport.abort()
+        if self._room is not None and not self._room.done():
+            self._room.set_exception(ConnectionResetError("dropped"))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        transport = self._writer.transport
+        if transport is not None:
+            transport.set_write_buffer_limits()
+
+    def _transport(self) -> Any:
         transport = self._writer.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        whole = [b"%x\r\n" % size, *pieces, b"\r\n"]
-        if self._fd >= 0 and len(whole) <= MAX_PIECES and not transport.get_write_buffer_size():
-            whole = _rest(whole, _written(self._fd, whole))
-        if whole:
-            for piece in whole:  # joined first, they would lie in memory once more for each slow client
-                transport.write(memoryview(piece))
-            await self._writer.drain()
-        return size
+        return transport
+
+    async def _through_transport(self, pieces: list[Any]) -> None:
+        transport = self._transport()
+        for piece in pieces:  # joined first, they would lie in memory once more
+            transport.write(memoryview(piece))
+        await self._writer.drain()
+
+    async def _until_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._room = loop.create_future()
+        loop.add_writer(self._fd, _wake, self._room)
+        try:
+            await self._room
+        finally:
+            loop.remove_writer(self._fd)
+            self._room = None
 
 
-def _file_of(transport: Any) -> int:
-    """The socket's descriptor; -1 where it must not be written to: TLS, or a transport without one."""
+def _wake(room: asyncio.Future[None]) -> None:
+    if not room.done():
+        room.set_result(None)
+
+
+def _descriptor_of(transport: Any) -> int:
+    """One of our own for the connection (the loop keeps the transport's to itself); -1 where it must not be used."""
     if transport is None or isinstance(transport.get_extra_info("ssl_object"), (ssl.SSLObject, ssl.SSLSocket)):
         return -1
     found = transport.get_extra_info("socket")
-    return -1 if found is None else int(found.fileno())
+    return -1 if found is None else os.dup(found.fileno())
 
 
 def _written(fd: int, pieces: list[Any]) -> int:

@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from resource import RUSAGE_THREAD, getrusage
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -86,7 +86,7 @@ class Stream:
         The connection is of no use afterwards, unless the stream is complete.
         """
         body = Body(await response.prepare(request))
-        watch = _Watch(request, idle_s)
+        watch = _Watch(body, idle_s)
         sent = 0
         try:
             async for so_far, data, _ in self._made(pool):
@@ -105,6 +105,7 @@ class Stream:
             await self._break_off(request, body, sent, error)
         finally:
             watch.stop()
+            body.close()
 
     async def _break_off(self, request: web.BaseRequest, body: Body, sent: int, error: Exception) -> None:
         code, message = reason_of(error)
@@ -214,8 +215,8 @@ def projected(schema: pa.Schema, columns: tuple[str, ...] | None) -> pa.Schema:
 class _Watch:
     """Drops the connection of a client that takes nothing for `idle_s`: a timer, not a timeout around each write."""
 
-    def __init__(self, request: web.BaseRequest, idle_s: float) -> None:
-        self._request = request
+    def __init__(self, body: Body, idle_s: float) -> None:
+        self._body = body
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
         self._moved = False
@@ -229,10 +230,8 @@ class _Watch:
 
     def _look(self) -> None:
         if not self._moved:
-            transport: Any = self._request.transport
-            if transport is not None:
-                log.info("a client took nothing for %g s: dropped", self._idle_s)
-                transport.abort()
+            log.info("a client took nothing for %g s: dropped", self._idle_s)
+            self._body.abort()
             return
         self._moved = False
         self._timer = self._loop.call_later(self._idle_s, self._look)
