@@ -17,7 +17,7 @@ from forgather_spool.job import State, describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.paths import family_of, short_id
+from forgather_spool.spool.paths import any_member, end_of_family, family_of, short_id
 from forgather_spool.spool.place import (
     Place,
     active_places,
@@ -96,11 +96,11 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     held = waiting = None
     if State.HELD in wanted.states:  # read first: one that is released meanwhile is found in the queue
         places_held = held_places(spool)
-        held = reader.section("held", places_held, lambda: reader.rows(place.job_id for place in places_held))
+        held = reader.section("held", places_held, lambda: reader.rows([place.job_id for place in places_held]))
     if State.WAITING in wanted.states:
         entries = waiting = spool.waiting()
-        places = (waiting_place(spool, entry) for entry in reader.without_row(entries))
-        sections.append(reader.section("waiting", places, lambda: reader.rows(job_id for _, job_id in entries)))
+        places = (waiting_place(spool, entry) for entry in reader.one_of_each(entries))
+        sections.append(reader.section("waiting", places, lambda: reader.rows([job_id for _, job_id in entries])))
         if wanted.reasons:
             found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
@@ -110,7 +110,9 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
         active = active_places(spool)
         every = wanted.states >= ACTIVE
         sections.append(
-            reader.section("active", active, (lambda: reader.rows(place.job_id for place in active)) if every else None)
+            reader.section(
+                "active", active, (lambda: reader.rows([place.job_id for place in active])) if every else None
+            )
         )
     if State.DONE in wanted.states:
         sections.append(
@@ -145,12 +147,12 @@ class _Reader:
         total = None if count is None or self._wanted.by_content else count()
         return Section(title, jobs, None if total is None else total - len(jobs))
 
-    def rows(self, job_ids: Iterable[str]) -> int:
+    def rows(self, job_ids: list[str]) -> int:
         """How many rows these would be, an array being one."""
         if self._wanted.only is not None:
-            job_ids = self._wanted.only.intersection(job_ids)
-        if self._wanted.members:
-            return sum(1 for _ in job_ids)
+            job_ids = list(self._wanted.only.intersection(job_ids))
+        if self._wanted.members or not any_member(job_ids):
+            return len(job_ids)
         return len({job_id.partition("[")[0] for job_id in job_ids})
 
     def ended_rows(self) -> int | None:
@@ -173,10 +175,14 @@ class _Reader:
         """The places asked for; of an array that has a row already, none."""
         return (place for place in places if self.has_no_row(place.job_id))
 
-    def without_row(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def one_of_each(self, entries: list[Entry]) -> Iterator[Entry]:
         """Those whose array has no row yet by the time they are asked for; quick, for 100,000 members."""
-        families = self.families  # a job of its own is in none: its id is no array's
-        return (entry for entry in entries if entry[1].partition("[")[0] not in families)
+        at = 0
+        while at < len(entries):
+            family = entries[at][1].partition("[")[0]  # a job of its own is in none: its id is no array's
+            if family not in self.families:
+                yield entries[at]
+            at = end_of_family(entries, at) if family in self.families else at + 1
 
     def has_no_row(self, job_id: str) -> bool:
         """Whether it is asked for, and its array has no row yet."""

@@ -23,8 +23,8 @@ from forgather_spool.job import Exited, Refused, Result, describe, format_at
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
 from forgather_spool.spool.families import members
-from forgather_spool.spool.paths import family_of
-from forgather_spool.spool.place import Ended, Rejected, locate
+from forgather_spool.spool.paths import any_member, family_of, parse_entries
+from forgather_spool.spool.place import Ended, Queued, Rejected, Taken, locate, locate_at_a_glance
 from forgather_spool.spool.queue import Spool
 
 
@@ -37,6 +37,7 @@ class Fate:
 
 
 GONE = Fate(None, "is gone: it was removed")
+GLANCES = 64  # so many are looked for one by one, before all that has not ended is listed
 
 
 class Dependencies:
@@ -48,12 +49,14 @@ class Dependencies:
         self._unended: set[str] = set()
         self._unended_members: dict[str, set[str]] = {}  # by the id of their array
         self._listed = False
+        self._glances_left = GLANCES
 
     def forget_unended(self) -> None:
         """Whatever was not at its end may be now."""
         self._unended.clear()
         self._unended_members.clear()
         self._listed = False
+        self._glances_left = GLANCES
 
     def may_have_ended(self, job_id: str) -> None:
         """Its spec has left a folder."""
@@ -80,7 +83,7 @@ class Dependencies:
         fate = self._fates.get(job_id)
         if fate is not None:
             return fate
-        if not self._listed:
+        if not self._listed and not self._is_seen(job_id):
             self._list()
         if job_id in self._unended or self._unended_members.get(job_id):
             return None
@@ -91,12 +94,22 @@ class Dependencies:
             self._unended.add(job_id)
         return fate
 
-    def _list(self) -> None:
-        entries = [*self._spool.waiting(), *self._spool.held()]
-        for host in self._spool.hosts_with_jobs():
-            entries += self._spool.taken(host)
-        for _, job_id in entries:
+    def _is_seen(self, job_id: str) -> bool:
+        """Whether this one was found by itself: for a few, all that waits is not listed."""
+        if job_id in self._unended:
+            return True
+        self._glances_left -= 1
+        place = locate_at_a_glance(self._spool, job_id) if self._glances_left >= 0 else None
+        if isinstance(place, (Queued, Taken)):
             self._unended.add(job_id)
+        return place is not None
+
+    def _list(self) -> None:
+        paths = self._spool.paths
+        folders = [paths.queue, paths.held, *map(paths.running_on, self._spool.hosts_with_jobs())]
+        job_ids = [job_id for folder in folders for _, job_id in parse_entries(files.names(folder))]
+        self._unended.update(job_ids)
+        for job_id in job_ids if any_member(job_ids) else ():
             family = family_of(job_id)
             if family is not None:
                 self._unended_members.setdefault(family, set()).add(job_id)

@@ -75,9 +75,10 @@ class Waitlist:
     def load(self) -> None:
         """Look at the directory itself."""
         self._entries = self._spool.waiting()
-        here = {job_id for _, job_id in self._entries}
-        for job_id in self._known.keys() - here:
-            self._forget(job_id)
+        if self._known:
+            here = {job_id for _, job_id in self._entries}
+            for job_id in self._known.keys() - here:
+                self._forget(job_id)
         if len(self._shapes) > 2 * len(self._known) + 100:
             self._shapes = Shapes()  # most are of jobs long gone; what is alike from here on still meets
 

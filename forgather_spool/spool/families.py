@@ -10,6 +10,7 @@ Numbers and places come from names: no file is opened here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ from forgather_spool.spool.place import (
     ended_ids,
     held_places,
     locate,
+    locate_at_a_glance,
     rejected_places,
     waiting_places,
 )
@@ -84,7 +86,9 @@ def _one_or_family(spool: Spool, text: str) -> list[str]:
 
 def _meant(spool: Spool, text: str) -> list[str]:
     if is_job_id(text):
-        return (not family_of(text) and members(spool, text)) or [_existing(spool, text)]
+        if family_of(text) or locate_at_a_glance(spool, text) is not None:
+            return [_existing(spool, text)]
+        return members(spool, text) or [_existing(spool, text)]
     whole, bracket, selection = text.partition("[")
     if bracket and selection.endswith("]") and whole:
         return _named_so(spool, text) or _selected(spool, whole, selection[:-1])
@@ -184,41 +188,37 @@ class Counts:
 
 
 def count(spool: Spool, families: Collection[str], waiting_before: Sequence[Entry] | None = None) -> dict[str, Counts]:
-    """The counts of these arrays, each member where it was met first, in the order jobs move.
+    """The counts of these arrays, each member where it was met last: jobs move on.
 
     `waiting_before` is what waited a moment ago, for those who have looked already.
     """
     if not families:
         return {}
-    met: dict[str, set[str]] = {family: set() for family in families}
-    held = _of_each(met, _ids_of(files.names(spool.paths.held)))
-    if waiting_before is None:
-        waiting = _of_each(met, _ids_of(files.names(spool.paths.queue)))
-    else:
-        waiting = _of_each(met, (job_id for _, job_id in waiting_before))
-    active = _of_each(met, _ids_of(_taken_names(spool)))
-    ended = _of_each(met, ended_ids(spool, since_unix_s=min(map(submitted_unix_s, families))))
+    held = parse_entries(files.names(spool.paths.held))
+    waiting = parse_entries(files.names(spool.paths.queue)) if waiting_before is None else waiting_before
+    active = parse_entries(_taken_names(spool))
+    ended: dict[str, list[str]] = {family: [] for family in families}
+    for job_id in ended_ids(spool, since_unix_s=min(map(submitted_unix_s, families))):
+        ended.get(job_id.partition("[")[0], []).append(job_id)
+    met = {job_id for job_ids in ended.values() for job_id in job_ids}
+    running = _numbers(active, met)
+    met.update(job_id for _, job_id in active)
+    queued = _numbers(waiting, met)
+    if held:
+        met.update(job_id for _, job_id in waiting)
+    on_hold = _numbers(held, met)
     return {
-        family: Counts(len(held[family]), len(waiting[family]), len(active[family]), tuple(ended[family]))
-        for family in families
+        family: Counts(on_hold[family], queued[family], running[family], tuple(ended[family])) for family in families
     }
 
 
-def _ids_of(names: list[str]) -> Iterator[str]:
-    return (job_id for _, job_id in parse_entries(names))
+def _numbers(entries: Sequence[Entry], met: set[str]) -> Counter[str]:
+    """How many members of each array these are, but for those in `met`; quick, for 100,000."""
+    if met:
+        entries = [entry for entry in entries if entry[1] not in met]
+    return Counter([job_id.partition("[")[0] for _, job_id in entries])
 
 
 def _taken_names(spool: Spool) -> list[str]:
     hosts = (*spool.hosts_with_jobs(), CANCEL)
     return [name for host in hosts for name in files.names(spool.paths.running_on(host))]
-
-
-def _of_each(met: dict[str, set[str]], job_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Those of each family that were not met before; from now on they are."""
-    found: dict[str, list[str]] = {family: [] for family in met}
-    for job_id in job_ids:
-        family = job_id.partition("[")[0]
-        if family in found and job_id not in met[family] and job_id != family:
-            found[family].append(job_id)
-            met[family].add(job_id)
-    return found

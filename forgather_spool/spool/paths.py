@@ -22,6 +22,10 @@ import time
 
 from forgather_spool.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MAX_PRIORITY_DIGITS = 8
 FIRST_ATTEMPT = 1
 ATTEMPT_PREFIX = "attempt-"
@@ -30,6 +34,7 @@ AGAIN = "again.json"
 MAX_INDEX_DIGITS = 7
 MAX_STAMP_DIGITS = 14  # of milliseconds: what a calendar reaches
 _REMOVING = ".removed."
+_BEHIND_BRACKET = "\\"  # the next character: no member's id of the same array comes after it
 OUTPUT = "output.log"
 _TAIL = ".from-"
 _TAIL_DIGITS = 15
@@ -120,10 +125,41 @@ def in_start_order(entries: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Sorted by `start_order`, in a third of the time: strings alone compare fast, and sorting is stable."""
     from operator import itemgetter  # not for a submit, which sorts nothing
 
-    with_members = any("[" in job_id for _, job_id in entries)
-    by_id = sorted(entries, key=(lambda entry: start_order(entry)[1]) if with_members else itemgetter(1))
+    by_id = sorted(entries, key=itemgetter(1))
+    if any_member(map(itemgetter(1), entries)):
+        _put_members_in_order(by_id)
     by_id.sort(key=itemgetter(0))
     return by_id
+
+
+def _put_members_in_order(by_id: list[tuple[int, str]]) -> None:
+    """By their number, where they stand one behind the other as strings do: ``[10]`` before ``[9]``."""
+    from bisect import bisect_left
+    from operator import itemgetter
+
+    at = 0
+    while at < len(by_id):
+        family = family_of(by_id[at][1])
+        if family is None:
+            at += 1
+            continue
+        end = bisect_left(by_id, f"{family}{_BEHIND_BRACKET}", lo=at, key=itemgetter(1))
+        by_id[at:end] = sorted(by_id[at:end], key=lambda entry: len(entry[1]))  # of two numbers the longer is larger
+        at = end
+
+
+def end_of_family(entries: list[tuple[int, str]], at: int) -> int:
+    """Where the members of an array end that stand one behind the other from `at` on, in start order."""
+    from bisect import bisect_left
+
+    minus_priority, job_id = entries[at]
+    behind = minus_priority, f"{family_of(job_id)}{_BEHIND_BRACKET}"
+    return bisect_left(entries, behind, lo=at, key=start_order)
+
+
+def any_member(job_ids: Iterable[str]) -> bool:
+    """Whether any of these is a member of an array; one search for a hundred thousand."""
+    return "[" in "".join(job_ids)
 
 
 def parse_entry(name: str) -> tuple[int, str] | None:
@@ -141,12 +177,16 @@ def parse_entry(name: str) -> tuple[int, str] | None:
 
 
 def parse_entries(names: list[str]) -> list[tuple[int, str]]:
-    """`parse_entry` of each name that is one of ours, in no order: three times as fast, for a hundred thousand."""
+    """`parse_entry` of each name that is one of ours, in no order: in a quarter of the time, for a hundred thousand."""
     import re  # 5 ms: whoever lists a queue has it anyway, a submit does not list
+    from operator import itemgetter
 
-    job_id = rf"(q_[0-9]{{10,16}}_[0-9a-f]{{8}}(?:\[(?:0|[1-9][0-9]{{0,{MAX_INDEX_DIGITS - 1}}})\])?)"
-    pattern = re.compile(rf"{job_id}\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json")
-    return [(-int(found[2]), found[1]) for name in names if (found := pattern.fullmatch(name))]
+    job_id = rf"q_[0-9]{{10,{MAX_STAMP_DIGITS}}}_[0-9a-f]{{8}}(?:\[(?:0|[1-9][0-9]{{0,{MAX_INDEX_DIGITS - 1}}})\])?"
+    pattern = rf"/({job_id})\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json(?=/)"
+    found = re.findall(pattern, f"/{'/'.join(names)}/")  # no name has a slash in it
+    job_ids, digits = map(itemgetter(0), found), list(map(itemgetter(1), found))
+    minus = {text: -int(text) for text in set(digits)}
+    return list(zip(map(minus.__getitem__, digits), job_ids, strict=True))
 
 
 def parse_attempt(name: str) -> int | None:

@@ -84,12 +84,19 @@ def locate(spool: Spool, job_id: str) -> Place | None:
     """Where the job's spec lies. None: there is no such job."""
     if not is_job_id(job_id):
         return _rejected(spool, job_id)
+    if (place := locate_at_a_glance(spool, job_id)) is not None:
+        return place
     for _ in range(LOOKS):
         place = _unclaimed(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
         if place is not None:
             return place
         help_along(spool)
     return None
+
+
+def locate_at_a_glance(spool: Spool, job_id: str) -> Place | None:
+    """Where the spec of this id lies, unless that takes a look through all that waits. None: nobody knows yet."""
+    return _ended(spool, job_id) or _taken(spool, job_id) or _queued_as_usual(spool, job_id)
 
 
 def state_at(spool: Spool, place: Place, attempt: int | None = None) -> State:
@@ -206,6 +213,12 @@ def _unclaimed(spool: Spool, job_id: str) -> Queued | Held | None:
         return _held_at(spool, entry)
     entry = _entry_in(spool.paths.queue, job_id)
     return None if entry is None else waiting_place(spool, entry)
+
+
+def _queued_as_usual(spool: Spool, job_id: str) -> Queued | None:
+    """Where it waits, if its priority is the one that most have."""
+    place = waiting_place(spool, (0, job_id))
+    return place if files.exists(place.path) else None
 
 
 def _entry_in(folder: str, job_id: str) -> Entry | None:

@@ -10,7 +10,7 @@ import pytest
 
 from forgather_spool.errors import NoSuchJob
 from forgather_spool.job import Exited, State
-from forgather_spool.spool import admit, place
+from forgather_spool.spool import admit, families, files, place
 from forgather_spool.spool.look import find, look, read_all
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import active_places, ended_places, locate, rejected_places, waiting_places
@@ -125,6 +125,19 @@ def test_a_job_that_ends_between_finding_and_reading_is_read_where_it_is(spool: 
     monkeypatch.setattr(looking, "locate", locate_then_move)
 
     assert look(spool, entry[1]).state is State.DONE
+
+
+@pytest.mark.parametrize("make", [builders.submitted, builders.running, builders.ended])
+def test_a_job_is_found_by_its_id_without_a_look_through_all_that_wait(spool: Spool, make, monkeypatch) -> None:
+    """Each look through 100,000 names costs as much as the rest of `job status`."""
+    job_id = make(spool)[1]
+    listed = []
+    names = files.names
+    monkeypatch.setattr(files, "names", lambda path: listed.append(path) or names(path))
+
+    assert families.find_all(spool, [job_id]) == [job_id]
+    assert look(spool, job_id).problem is None
+    assert spool.paths.queue not in listed
 
 
 def test_a_rejected_job_says_why(spool: Spool) -> None:

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from forgather_spool.host.base import attempt_of_scope, scope_name
 from forgather_spool.spool.paths import (
+    end_of_family,
     entry_name,
     family_of,
+    in_start_order,
     index_of,
     is_job_id,
     member_id,
@@ -55,6 +57,31 @@ def test_families_start_in_the_order_of_their_ids_and_priority_comes_first():
     entries = [(0, f"{later}[0]"), (0, f"{FAMILY}[10]"), (0, f"{FAMILY}[9]"), (-1, f"{later}[1]")]
 
     assert sorted(entries, key=start_order) == [entries[3], entries[2], entries[1], entries[0]]
+
+
+FAMILIES = ["q_1700000000_0000000a", "q_1738012412345_0000000a", "q_1738012412346_00000000"]
+JOB_IDS = st.one_of(
+    st.sampled_from(FAMILIES), st.builds(member_id, st.sampled_from(FAMILIES), st.integers(0, 9_999_999))
+)
+ENTRIES = st.lists(st.tuples(st.integers(-3, 3), JOB_IDS), max_size=40)
+
+
+@given(ENTRIES)
+def test_a_hundred_thousand_are_put_in_the_order_that_each_has(entries):
+    assert in_start_order(entries) == sorted(entries, key=start_order)
+
+
+@given(ENTRIES.filter(bool))
+def test_what_is_behind_the_end_of_an_array_is_of_another_array_or_priority(entries):
+    entries = sorted(entries, key=start_order)
+    first = next((i for i, (_, job_id) in enumerate(entries) if family_of(job_id)), None)
+    if first is None:
+        return
+
+    end = end_of_family(entries, first)
+
+    like_the_first = [(minus, family_of(job_id)) for minus, job_id in entries]
+    assert end == first + like_the_first.count(like_the_first[first])
 
 
 @pytest.mark.parametrize("job_id", [FAMILY, f"{FAMILY}[0]", f"{FAMILY}[1234567]"])
