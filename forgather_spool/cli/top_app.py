@@ -21,6 +21,7 @@ from textual.widgets import DataTable, Footer, Input, Label, Log, Static
 
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool.changes import Changes
+from forgather_spool.spool.paths import short_id
 from forgather_spool.spool.queue import Spool
 
 from . import top_model
@@ -335,17 +336,17 @@ class TopApp(App[None]):  # type: ignore[misc]
 
 def _widths(columns: int) -> dict[str, int]:
     """Title to width of each column: what is short has its width, the name and the remark share the rest."""
-    fixed = {"Status": 9, "Pri": 5, "GPUs": 7, "Time": 8} | ({"ID": 24} if columns >= WIDE else {})
+    fixed = {"Status": 9, "Pri": 5, "GPUs": 7, "Time": 8} | ({"ID": 13} if columns >= WIDE else {})
     rest = max(20, columns - SCROLLBAR - sum(fixed.values()) - 2 * (len(fixed) + 2))
     name = rest * 2 // 5
-    widths = {"Status": 9, **({"ID": 24} if "ID" in fixed else {}), "Pri": 5, "GPUs": 7, "Name/Command": name}
+    widths = {"Status": 9, **({"ID": 13} if "ID" in fixed else {}), "Pri": 5, "GPUs": 7, "Name/Command": name}
     return widths | {"Time": 8, "Reason/Outcome": rest - name}
 
 
 def _cells(row: Row, widths: dict[str, int]) -> tuple[str, ...]:
     facts = {
         "Status": row.state.value,
-        "ID": row.job_id,
+        "ID": short_id(row.job_id),
         "Pri": row.priority,
         "GPUs": row.cards,
         "Name/Command": row.name,

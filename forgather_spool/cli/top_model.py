@@ -18,6 +18,7 @@ from forgather_spool.spool import order, settings
 from forgather_spool.spool.follow import ENDED
 from forgather_spool.spool.look import Job, attempt_with_output
 from forgather_spool.spool.output import LineFolder, Output
+from forgather_spool.spool.paths import index_of
 from forgather_spool.spool.place import Held, Queued, locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
@@ -126,10 +127,18 @@ def _row(job: Job, reason: PendingReason | None, now: datetime) -> Row:
         state=job.state,
         priority="-" if job.priority is None else str(job.priority),
         cards=(f"[{cards}]" if cards else str(spec.gpus)) if spec else "-",
-        name=shown(spec.name or command_line(spec)) if spec else "-",
+        name=_name(job),
         time=ago(at, now),
         remark=shown(remark),
     )
+
+
+def _name(job: Job) -> str:
+    """Members of an array have one name, so each has its number with it."""
+    if job.spec is None:
+        return "-"
+    index = index_of(job.job_id)
+    return shown(job.spec.name or command_line(job.spec)) + ("" if index is None else f"[{index}]")
 
 
 class LogFeed:

@@ -1,7 +1,8 @@
 """What a running job uses now: from its control group, or from the processes below its runner.
 
 Without a control group memory is the sum of what the processes hold, so pages
-they share are counted for each, and the peak is that of the largest process.
+they share are counted for each, and the peak is that of the largest process,
+or what they hold together now where that is more.
 """
 
 from __future__ import annotations
@@ -65,6 +66,6 @@ def _of_family(pids: list[int]) -> Usage:
     return Usage(
         cpu_s=cpu_ticks / _TICKS_PER_S,
         memory_bytes=pages * _PAGE_BYTES,
-        peak_memory_bytes=peak_bytes,
+        peak_memory_bytes=max(peak_bytes, pages * _PAGE_BYTES),
         processes=alive,
     )

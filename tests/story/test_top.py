@@ -17,6 +17,7 @@ from forgather_spool.cli import top_model
 from forgather_spool.cli.top import top
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.job import State
+from forgather_spool.spool.batch import submit_one
 from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool
 from tests import builders
@@ -102,6 +103,16 @@ def test_what_changes_is_shown_without_a_key(spool: Spool) -> None:
         builders.end(spool, entry)
         lines = await screen.shows("exited 0")
         assert "0 active" in lines[0] and "1 waiting" in lines[0]
+
+    on_screen(spool, story)
+
+
+def test_members_of_an_array_can_be_told_apart(spool: Spool) -> None:
+    submit_one(spool, {"argv": ["true"], "name": "sweep", "array": {"indexes": "3,5"}})
+
+    async def story(screen: Screen) -> None:
+        lines = await screen.shows("sweep[3]", "sweep[5]")
+        assert sum("waiting" in line for line in lines[1:]) == 2
 
     on_screen(spool, story)
 
