@@ -40,6 +40,8 @@ def reported(action: Callable[[], int]) -> int:
         tell(error)
         return error.exit_code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            complain("")  # after the terminal's ^C, so that the prompt has a line of its own
         return INTERRUPTED
     except BrokenPipeError as error:
         if not _output_is_closed():

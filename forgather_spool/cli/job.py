@@ -21,7 +21,7 @@ from forgather_spool.spool.look import Job, attempt_with_output, look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
 
-from .following import INTERRUPTED, ending, exit_status, leave_quietly, stream
+from .following import ending, exit_status, leave_quietly, stream
 from .job_control import add_to as add_control_verbs
 from .job_document import as_json, job_document
 from .job_words import job_words
@@ -158,10 +158,7 @@ def wait(jobs: tuple[str, ...], which: str, timeout: str | None, json_: bool) ->
     spool = _spool()
     job_ids = find_all(spool, jobs)
     _nudge_if_going(spool, *job_ids)
-    try:
-        waited = wait_for(spool, job_ids, deadline, first=which == "any", say=None if json_ else _say_ending)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    waited = wait_for(spool, job_ids, deadline, first=which == "any", say=None if json_ else _say_ending)
     if json_:
         click.echo(as_json(waited.document(spool)))
     if waited.timed_out and not json_:
