@@ -124,7 +124,7 @@ def force_kill(spool: Spool, job_id: str, by: str, *, say: Say = click.echo) -> 
     try:
         came_of_it = stop(spool, job_id, by, force=True)
     except StorageFailed as error:
-        if _signal_scope(look(spool, job_id)):
+        if _signal_scope(spool, look(spool, job_id)):
             message = f"job {job_id} was killed, which cannot be written down: {error}"
             raise StorageFailed(message, hint="free some space (df -h); it is listed as lost then") from None
         raise
@@ -133,7 +133,7 @@ def force_kill(spool: Spool, job_id: str, by: str, *, say: Say = click.echo) -> 
         try:
             follower.wait_until_ended(time.monotonic() + RUNNER_REACTS_S)
         except WaitedLongEnough:
-            told = _signal_scope(look(spool, job_id))
+            told = _signal_scope(spool, look(spool, job_id))
             say(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
             nudge(spool)
             follower.wait_until_ended(time.monotonic() + SCOPE_EMPTIES_S)
@@ -143,7 +143,7 @@ def force_kill(spool: Spool, job_id: str, by: str, *, say: Say = click.echo) -> 
 _SAID_OF_FORCE = {Stopped.ASKED: "KILL to all its processes", Stopped.ASKED_BEFORE: "KILL was asked for already"}
 
 
-def _signal_scope(job: Job) -> int:
+def _signal_scope(spool: Spool, job: Job) -> int:
     """KILL to every process in the job's scope; how many there were."""
     claim = job.claim
     if claim is None:
@@ -154,7 +154,26 @@ def _signal_scope(job: Job) -> int:
         )
     if claim.boot_id != proc.boot_id():
         return 0  # the machine was restarted: nothing of it lives
+    if claim.host_kind == "process" and not _is_held_at(spool, job.job_id, claim):
+        return 0
     return _signal_all(claim)
+
+
+def _is_held_at(spool: Spool, job_id: str, claim: Claim) -> bool:
+    """Stop the runner, and see whether it is at this job: one of plain processes goes on to another after its own."""
+    from forgather_spool.host.process import send_signal
+
+    pid, is_at_it = claim.runner_pid, False
+    if not proc.is_alive(pid, claim.runner_start_ticks) or not send_signal(pid, signal.SIGSTOP):
+        return True  # it ended here, and perhaps not all that it started
+    try:
+        while not proc.stands_still(pid):
+            time.sleep(0.001)
+        is_at_it = not spool.has_result(job_id, claim.attempt)
+    finally:
+        if not is_at_it:
+            send_signal(pid, signal.SIGCONT)
+    return is_at_it
 
 
 def _signal_all(claim: Claim) -> int:

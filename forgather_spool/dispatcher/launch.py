@@ -114,11 +114,23 @@ class Launcher:
                 continue
             match event:
                 case ScopeStarted():
-                    self._nursery.go(launch.hatched)
+                    self._nursery.go(launch.hatched, keep=self._may_run_another(launch.claim))
                     told.append(Launched(launch.entry, launch.claim))
                 case ScopeRefused(_, reason):
                     told.append(self._give_up(launch.entry, launch.claim.attempt, launch.hatched, reason))
         return told
+
+    def ended(self, claim: Claim) -> None:
+        """Its job has left running/: its runner may run the next, if that comes in this pass; see `let_go`."""
+        self._nursery.take_back(claim.runner_pid, claim.runner_start_ticks)
+
+    def let_go(self) -> None:
+        """No launch follows now: what runners have no job any more exit."""
+        self._nursery.let_go()
+
+    def _may_run_another(self, claim: Claim) -> bool:
+        """A scope of systemd is the runner's for life, and cards are free when their runner has gone."""
+        return self._host.kind == "process" and not claim.gpus
 
     def _give_up(self, entry: Entry, attempt: int, hatched: Hatched | None, reason: str) -> NotLaunched:
         self._on_their_way.pop(scope_name(entry[1], attempt), None)

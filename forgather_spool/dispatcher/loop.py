@@ -108,6 +108,7 @@ class Dispatcher:
         self.running.release()
         self._decide()
         self._take_events()
+        self.launcher.let_go()
         self._despite_trouble(lambda: self.giving_way.go_on(self._claims()))
         self._despite_trouble(self.telling.step)
 
@@ -227,7 +228,7 @@ class Dispatcher:
         claim = self.settler.settle(entry)
         if claim is None:
             if job_id in self.running:
-                self.running.forget(job_id)
+                self.launcher.ended(self.running.forget(job_id))
             self._take_back(entry)
         else:
             self.running.watch(entry, claim)

@@ -72,13 +72,14 @@ class Running:
         ]
         return [self._entries[job_id] for job_id in gone]
 
-    def forget(self, job_id: str) -> None:
-        """It has left running/. Its cards, if it has any, stay taken while its scope holds anybody."""
+    def forget(self, job_id: str) -> Claim:
+        """It has left running/; its claim. Its cards, if it has any, stay taken while its scope holds anybody."""
         claim = self._claims.pop(job_id)
         del self._entries[job_id]
         self._close_pidfd(job_id)
         if claim.gpus and self._host.members(claim.scope):
             self._lingering[job_id] = claim
+        return claim
 
     def unwatch_pid(self, job_id: str) -> None:
         """Its runner is dead but the job is not settled: a dead pidfd would wake us for ever."""

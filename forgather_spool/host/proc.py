@@ -38,6 +38,12 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     return stat is not None and int(stat[19]) == start_ticks and stat[0] not in (b"Z", b"X")
 
 
+def stands_still(pid: int) -> bool:
+    """Whether `pid` executes nothing of its own: stopped, deep in the kernel, or gone."""
+    stat = _stat(pid)
+    return stat is None or stat[0] not in (b"R", b"S")
+
+
 def parent_of(pid: int) -> int | None:
     """0 for one whose parent is outside this pid namespace. None: there is no such process."""
     stat = _stat(pid)

@@ -41,7 +41,7 @@ class ProcessHost:
         elif start_ticks is None or not proc.is_alive(pid, start_ticks):
             self._events.append(ScopeRefused(scope, f"process {pid} ended before it was told to go"))
         else:
-            self._runners[scope] = (pid, start_ticks)
+            self.adopt(scope, pid, start_ticks)
             self._events.append(ScopeStarted(scope))
 
     def fileno(self) -> None:
@@ -52,7 +52,10 @@ class ProcessHost:
         return events
 
     def adopt(self, scope: str, pid: int, start_ticks: int) -> None:
-        self._runners[scope] = (pid, start_ticks)
+        """A runner is in one scope at a time: the one it was in before is empty."""
+        runner = (pid, start_ticks)
+        self._runners = {other: its for other, its in self._runners.items() if its != runner}
+        self._runners[scope] = runner
 
     def live_scopes(self) -> frozenset[str]:
         live = {scope for scope, runner in self._runners.items() if proc.is_alive(*runner)}

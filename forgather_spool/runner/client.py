@@ -4,6 +4,9 @@ One child more than needed is kept waiting: a fork costs a millisecond, which
 the next job then does not wait for. The write end of a go-pipe exists in the
 dispatcher alone. So when the dispatcher dies, every child that waits reads the
 end of its pipe and exits.
+
+A runner whose pipe is kept open may run another job after its own: `take_back`
+it when that has ended, and the next `hatch` gives it out again.
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._awaited_fd = -1  # the go-pipe of the child that is asked for and not taken yet
+        self._lent: dict[tuple[int, int], Hatched] = {}  # by pid and start time: those that may run another job
+        self._free: list[Hatched] = []  # those of them whose job has ended
 
     @property
     def pid(self) -> int | None:
@@ -62,6 +67,11 @@ class Nursery:
         data = dump(request)
         if len(data) > MAX_REQUEST_BYTES:
             raise Missing(f"the environment of this host is too large to pass on ({len(data)} bytes)")
+        while self._free:
+            child = self._free.pop()
+            if proc.is_alive(child.pid, child.start_ticks):
+                return replace(child, request=data)
+            os.close(child.go_fd)
         for _ in range(2):
             try:
                 child = self._take()
@@ -82,23 +92,42 @@ class Nursery:
         except OSError:
             self.close()
 
-    def go(self, hatched: Hatched) -> None:
-        """Tell the child to run its job. If it has died meanwhile its scope is empty, and that tells."""
+    def go(self, hatched: Hatched, *, keep: bool = False) -> None:
+        """Tell the child to run its job. If it has died meanwhile its scope is empty, and that tells.
+
+        `keep`: it may run another one later, see `take_back`.
+        """
         rest = memoryview(GO + hatched.request + GO)
         try:
             while rest:
                 rest = rest[os.write(hatched.go_fd, rest) :]
         except OSError:
-            pass  # closing tells it to exit
-        finally:
+            keep = False  # closing tells it to exit
+        if keep:
+            self._lent[hatched.pid, hatched.start_ticks] = hatched
+        else:
             os.close(hatched.go_fd)
+
+    def take_back(self, pid: int, start_ticks: int) -> None:
+        """The job of this runner lies in done/: the next `hatch` may give it out, until `let_go`. Unknown is fine."""
+        lent = self._lent.pop((pid, start_ticks), None)
+        if lent is not None:
+            self._free.append(lent)
+
+    def let_go(self) -> None:
+        """There is nothing to do for those that were taken back: they exit."""
+        while self._free:
+            os.close(self._free.pop().go_fd)
 
     def abandon(self, hatched: Hatched) -> None:
         """Have the child exit without running anything."""
         os.close(hatched.go_fd)
 
     def close(self) -> None:
-        """End the nursery; what it hatched lives on. The next `hatch` starts another."""
+        """End the nursery; what it hatched lives on, for the job it has. The next `hatch` starts another."""
+        self._free.extend(self._lent.values())
+        self._lent.clear()
+        self.let_go()
         if self._awaited_fd >= 0:
             os.close(self._awaited_fd)
             self._awaited_fd = -1

@@ -11,6 +11,10 @@ import os
 from forgather_spool.host import proc
 from forgather_spool.runner import signals
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import resource
+
 
 class Family:
     """The processes of the scope `scope`, without the runner itself, and what they have used."""
@@ -19,6 +23,8 @@ class Family:
         path = proc.cgroup_of()
         self._cgroup = path if path is not None and os.path.basename(path) == scope else None
         self._oom_kills_before = self._oom_kills()
+        self._reaped_cpu_s = 0.0
+        self._reaped_peak_bytes = 0
 
     def pids(self) -> list[int]:
         """Those alive now."""
@@ -50,6 +56,11 @@ class Family:
                 pass  # gone meanwhile, or another user's: a setuid program
         return told
 
+    def note_reaped(self, usage: resource.struct_rusage) -> None:
+        """One of them was waited for, and with it those that it had waited for itself."""
+        self._reaped_cpu_s += usage.ru_utime + usage.ru_stime
+        self._reaped_peak_bytes = max(self._reaped_peak_bytes, usage.ru_maxrss * 1024)
+
     def was_hit_by_oom(self) -> bool:
         """Whether the kernel has killed one of them for memory since the start."""
         return self._oom_kills() > self._oom_kills_before
@@ -57,19 +68,12 @@ class Family:
     def cpu_s(self) -> float:
         """CPU time of all, the runner's own included; without a control group, of those that were waited for."""
         used = None if self._cgroup is None else proc.cpu_seconds(self._cgroup)
-        if used is not None:
-            return used
-        times = os.times()
-        return times.children_user + times.children_system
+        return self._reaped_cpu_s if used is None else used
 
     def peak_memory_bytes(self) -> int:
         """The most they held together; without a memory controller, the most one of them held."""
         peak = None if self._cgroup is None else proc.memory_peak(self._cgroup)
-        if peak is not None:
-            return peak
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        return self._reaped_peak_bytes if peak is None else peak
 
     def _oom_kills(self) -> int:
         return (proc.oom_kills(self._cgroup) or 0) if self._cgroup is not None else 0

@@ -1,4 +1,4 @@
-"""What the dispatcher tells a waiting child: run this attempt, with these cards, in this environment."""
+"""What the dispatcher tells a waiting runner: run this attempt, with these cards, in this environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 HATCH = b"h"  # to the nursery, with the read end of a go-pipe: a child, please
-MAX_REQUEST_BYTES = 48 * 1024  # an empty pipe takes it at once, so telling a child never blocks
+MAX_REQUEST_BYTES = 48 * 1024  # an empty pipe takes it at once, so telling a runner never blocks
+NEXT_WITHIN_S = 5.0  # a runner whose job has ended waits so long for another, if its dispatcher may have one
 GO = b"\x06"  # before and after the request that comes through the go-pipe; no JSON holds this byte
 
 

@@ -20,13 +20,13 @@ LOOK_AGAIN_BLIND_S = 5.0  # no inotify instance was left for us
 class StopRequests:
     """Those of one attempt; each is told once."""
 
-    def __init__(self, spool: Spool, job_id: str, attempt: int) -> None:
+    def __init__(self, spool: Spool, job_id: str, attempt: int, watch: Watch) -> None:
         self._paths = {
             spool.paths.stop_request(job_id, attempt, force=False): False,
             spool.paths.give_way(job_id, attempt): False,
             spool.paths.stop_request(job_id, attempt, force=True): True,
         }
-        self._watch = Watch()
+        self._watch = watch
         self._watch.add(spool.paths.attempt(job_id, attempt), IN_CREATE | IN_MOVED_TO)
         self._missed = False
 

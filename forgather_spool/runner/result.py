@@ -44,17 +44,18 @@ def describe(outcome: Document) -> str:
 
 def leave_result(
     spool: Spool, entry: Entry, host: str, result: dict[str, Any], journal: JournalCopy, *, is_last: Callable[[], bool]
-) -> None:
+) -> bool:
     """Write the result and, if this attempt `is_last`, move the spec to done/. Stays until the file system takes both.
 
-    Else the spec stays in running/: the dispatcher decides whether the job is run again.
+    False: it was not, and the spec stays in running/: the dispatcher decides whether the job is run again.
     A disk that is full for a minute must not cost a result: it tries again, up
     to every `TRY_AGAIN_AT_MOST_S`, for as long as the process lives.
     """
     _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)
     if not is_last():
-        return
+        return False
     _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)
+    return True
 
 
 def _patiently(step: Callable[[], object], journal: JournalCopy) -> None:

@@ -31,14 +31,18 @@ from forgather_spool.runner.supervise import Supervision
 from forgather_spool.spool import files
 from forgather_spool.spool import notices as notices  # the last step needs it: once in the nursery, not once a job
 from forgather_spool.spool.queue import Spool, utc_now
+from forgather_spool.spool.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def run_job(request: Request, home: str) -> None:
-    """Run it and leave its result; or, when the start is not ours to take, leave everything as it is."""
+def run_job(request: Request, home: str, watch: Watch) -> bool:
+    """Run it and leave its result; or, when the start is not ours to take, leave everything as it is.
+
+    True: it lies in done/, nothing of it is left, and this process may run another.
+    """
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
     signals.ignore(*signals.IGNORED)
     spool = Spool(home)
@@ -46,11 +50,13 @@ def run_job(request: Request, home: str) -> None:
     refusal = _take_start(spool, request)
     if refusal is not None:
         journal.say(f"attempt {request.attempt} was not started: {refusal}")
-        return
-    attempt = Attempt(spool, request, caught, journal)
+        return False
+    attempt = Attempt(spool, request, caught, watch, journal)
     result = attempt.run()
-    leave_result(spool, request.entry, request.host, result, journal, is_last=lambda: attempt.is_last(result))
+    watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # to close it would take milliseconds
+    is_over = leave_result(spool, request.entry, request.host, result, journal, is_last=lambda: attempt.is_last(result))
     journal.close()
+    return is_over and signals.SIGTERM not in caught.close()
 
 
 def _take_start(spool: Spool, request: Request) -> str | None:
@@ -81,10 +87,13 @@ SNAPSHOT_MAIN = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/
 class Attempt:
     """A start that has been taken. `run` gives its result document."""
 
-    def __init__(self, spool: Spool, request: Request, caught: signals.Caught, journal: JournalCopy) -> None:
+    def __init__(
+        self, spool: Spool, request: Request, caught: signals.Caught, watch: Watch, journal: JournalCopy
+    ) -> None:
         self._spool = spool
         self._request = request
         self._caught = caught
+        self._watch = watch
         self._journal = journal
         self._started_at = utc_now()
         self._spec: dict[str, Any] | None = None  # None: it cannot be read
@@ -105,7 +114,7 @@ class Attempt:
             self._spec = spec
             command = self._prepare(spec)
             family = Family(self._request.scope)
-            requests = StopRequests(self._spool, self._request.job_id, self._request.attempt)
+            requests = StopRequests(self._spool, self._request.job_id, self._request.attempt, self._watch)
             output_path = self._spool.paths.output(self._request.job_id, self._request.attempt)
             log = OutputLog(output_path, spec["output_limit_bytes"])
             self._announce(command)

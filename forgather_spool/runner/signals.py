@@ -25,8 +25,9 @@ class Caught:
     """The `numbers` arrive here instead of acting; `fileno` is readable when some have. One per process."""
 
     def __init__(self, *numbers: int) -> None:
-        self._read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        _signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self._numbers = numbers
+        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         for number in numbers:
             _signal.signal(number, _nothing)
 
@@ -39,6 +40,16 @@ class Caught:
             return set(os.read(self._read_fd, 4096))
         except BlockingIOError:
             return set()
+
+    def close(self) -> set[int]:
+        """Let them act as the kernel made them; those that came and were not read."""
+        for number in self._numbers:
+            _signal.signal(number, _signal.SIG_DFL)
+        heard = self.read()
+        _signal.set_wakeup_fd(-1)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+        return heard
 
 
 def reap_by_itself() -> None:

@@ -108,12 +108,13 @@ class Supervision:
         """Wait for whoever has ended: the command, and orphans that have become ours."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 self._has_children = False
                 return
             if pid == 0:
                 return
+            self._family.note_reaped(usage)
             if pid == self._pid:
                 self._status = status
 

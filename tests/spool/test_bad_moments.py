@@ -15,6 +15,7 @@ from forgather_spool.errors import StorageFailed, UnreadableFile
 from forgather_spool.runner.requests import StopRequests
 from forgather_spool.spool import admit, files
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.watch import Watch
 
 BadMoment = Callable[[], AbstractContextManager[None]]
 
@@ -96,7 +97,7 @@ def test_a_runner_that_cannot_look_for_requests_goes_on_and_looks_again_soon(
     """Taken for a request, a process short of descriptors would stop its own job."""
     job_id = spool.submit({"argv": ["true"]})
     files.make_directory(spool.paths.job(job_id))
-    requests = StopRequests(spool, job_id, 1)
+    requests = StopRequests(spool, job_id, 1, Watch())
     usual_s = requests.look_again_s
 
     with bad_moment():

@@ -71,7 +71,7 @@ class Nursery:
     def hatch(self, request):
         return Hatched(GONE["pid"], GONE["start_ticks"], -1)
 
-    def go(self, hatched):
+    def go(self, hatched, *, keep):
         return None
 
 

@@ -55,10 +55,10 @@ class Bench:
             self.spool.write_claim(entry[1], _claim(entry, scope, gpus, hatched).as_document())
         return hatched
 
-    def launch(self, command: str | list[str] = "true", **spec: Any) -> tuple[Entry, Hatched]:
+    def launch(self, command: str | list[str] = "true", *, keep: bool = False, **spec: Any) -> tuple[Entry, Hatched]:
         entry = self.take(command, **spec)
         hatched = self.hatch(entry)
-        self.nursery.go(hatched)
+        self.nursery.go(hatched, keep=keep)
         return entry, hatched
 
     def run(self, command: str | list[str] = "true", **spec: Any) -> Result:

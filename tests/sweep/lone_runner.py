@@ -14,6 +14,7 @@ from forgather_spool.runner import result
 from forgather_spool.runner.request import Request
 from forgather_spool.runner.run import run_job
 from forgather_spool.spool.queue import Spool, utc_now
+from forgather_spool.spool.watch import Watch
 from tests.story.world import HOST
 
 
@@ -31,7 +32,7 @@ def main(home: str, job_id: str) -> int:
         "env": {"PATH": os.environ["PATH"], "HOME": "/"}, "cuda_visible_devices": "",
     }  # fmt: skip
     result.TRY_AGAIN_S = 0.02
-    run_job(Request(request), home)
+    run_job(Request(request), home, Watch())
     return 0
 
 

@@ -123,7 +123,7 @@ FAULTS = (
         "a job is put away before its result stands",
         "runner/result.py",
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n'
-        "    if not is_last():\n        return\n"
+        "    if not is_last():\n        return False\n"
         '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n',
         '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n'
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n',
