@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -27,12 +28,13 @@ from forgather_spool.dataset.lanes import (
     Lane,
     Rest,
     lockstep,
+    parse_lane,
     parse_rest,
     rest_after,
     rest_document,
     runs,
 )
-from forgather_spool.dataset.walk import Walk
+from forgather_spool.dataset.walk import Walk, saved_walk
 
 VERSION = 1
 
@@ -113,17 +115,29 @@ def parse_state(value: Mapping[str, Any]) -> State:
         version = value.get("version") if isinstance(value, Mapping) else None
         raise StateMismatch(f"a data set's state of version {version!r}; this program reads version {VERSION}")
     try:
-        size = int(value["size"])
-        begun = tuple(Begun(tuple(Walk(*walk) for walk in walks), int(emitted)) for walks, emitted in value["begun"])
-        lane = None if value["lane"] is None else Lane(**value["lane"])
-        numbers = {name: int(value[name]) for name in ("taken", "emitted", "finished")}
-        cursor = Cursor(rest=parse_rest(value["rest"], size), lane=lane, begun=begun, **numbers)
+        size = _number(value["size"])
+        cursor = Cursor(
+            rest=parse_rest(value["rest"], size),
+            lane=None if value["lane"] is None else parse_lane(value["lane"]),
+            begun=tuple(_begun(walks, emitted, size) for walks, emitted in value["begun"]),
+            **{name: _number(value[name]) for name in ("taken", "emitted", "finished")},
+        )
         return State(
-            str(value["fingerprint"]), str(value["order"]), size, int(value["epoch"]),
-            tuple(map(str, value["stages"])), int(value["group"]), cursor,
+            str(value["fingerprint"]), str(value["order"]), size, _number(value["epoch"]),
+            tuple(map(str, value["stages"])), _number(value["group"]), cursor,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise StateMismatch(f"not a data set's state: {error!r}") from None
+
+
+def _number(value: SupportsIndex) -> int:
+    if index(value) < 0:
+        raise ValueError(f"{value!r} is no count")
+    return index(value)
+
+
+def _begun(walks: Iterable[Iterable[SupportsIndex]], emitted: SupportsIndex, size: int) -> Begun:
+    return Begun(tuple(saved_walk(walk, size) for walk in walks), _number(emitted))
 
 
 def check_content(state: State, fingerprint: str) -> None:

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import index
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from forgather_spool.dataset.errors import StateMismatch
-from forgather_spool.dataset.walk import Walk, at, part
+from forgather_spool.dataset.walk import Walk, at, part, saved_walk
 
 Remainder = Literal["drop", "pad", "keep"]
 
@@ -188,15 +189,34 @@ def lockstep(lanes: Mapping[Lane, int]) -> dict[Lane, int]:
 
 
 def parse_rest(value: Mapping[str, Any], size: int) -> Rest:
-    """The rest that `rest_document` wrote."""
+    """The rest that `rest_document` wrote.
+
+    Raises:
+        StateMismatch: it is none, or one outside `size` positions.
+    """
     try:
-        holes = tuple(Walk(*map(int, hole)) for hole in value["holes"])
-        found = Rest(int(value["position"]), size, holes)
-        if 0 <= found.start <= size and all(hole.first >= 0 and hole.last < size for hole in holes):
-            return found
+        holes = tuple(saved_walk(hole, size) for hole in value["holes"])
+        start = index(value["position"])
+        if 0 <= start <= size:
+            return Rest(start, size, holes)
     except (KeyError, TypeError, ValueError):
         pass
     raise StateMismatch(f"a saved position outside the {size} rows of this data set")
+
+
+def parse_lane(value: Mapping[str, Any]) -> Lane:
+    """The lane whose fields a saved state holds.
+
+    Raises:
+        ValueError, TypeError: there is no such lane.
+    """
+    lane = Lane(**value)
+    is_dealt = 0 <= index(lane.rank) < index(lane.ranks) and 0 <= index(lane.reader) < index(lane.readers)
+    if not is_dealt or index(lane.block) < 1:
+        raise ValueError(f"no such lane: {lane}")
+    if lane.remainder not in get_args(Remainder):
+        raise ValueError(f"no such remainder: {lane.remainder!r}")
+    return lane
 
 
 def rest_document(rest: Rest) -> dict[str, Any]:

@@ -12,8 +12,10 @@ As text (in a URL): ``first:count:block:step:stride``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -91,3 +93,18 @@ def parse_walk(text: str, size: int) -> Walk:
         if walk.block and walk.last < size:
             return walk
     raise UsageError(f"walk {text!r}: not a walk over {size} positions", hint="first:count:block:step:stride")
+
+
+def saved_walk(value: Iterable[SupportsIndex], size: int) -> Walk:
+    """The walk that a saved state spells as its five numbers, over `size` positions.
+
+    Raises:
+        ValueError, TypeError: not a walk, or one that leaves them.
+    """
+    numbers = [index(number) for number in value]
+    if len(numbers) != len(fields(Walk)):
+        raise ValueError(f"{value!r} is no walk")
+    walk = Walk(*numbers)
+    if min(numbers) < 0 or not walk.block or walk.count > size or walk.last >= size:
+        raise ValueError(f"{value!r} is no walk over {size} positions")
+    return walk

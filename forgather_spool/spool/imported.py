@@ -18,7 +18,7 @@ from __future__ import annotations
 import tarfile
 import zlib
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, cast
 
 from forgather_spool import schema
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, parse
@@ -58,7 +58,7 @@ def read_archive(spool: Spool, source: IO[bytes], *, max_job_bytes: int = MAX_JO
     reader = _Reader(spool, max_job_bytes)
     try:
         try:
-            with tarfile.open(fileobj=source, mode="r|", tarinfo=_Member) as tar:
+            with tarfile.open(fileobj=cast("IO[bytes]", _Ending(source)), mode="r|", tarinfo=_Member) as tar:
                 reader.read(tar)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UnreadableFile(f"the archive cannot be read: {error}") from None
@@ -90,8 +90,27 @@ class _Member(tarfile.TarInfo):
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) and self.size > MAX_DOCUMENT_BYTES:
             raise tarfile.ReadError("a header that no export writes")
-        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        try:
+            member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        except (ValueError, OverflowError, IndexError, RecursionError) as error:
+            raise tarfile.ReadError(f"a header nobody can read: {type(error).__name__}") from None
         return member
+
+
+class _Ending:
+    """A source that says when it has ended: the library goes on reading for as long as a header's size says."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._has_ended = False
+
+    def read(self, size: int) -> bytes:
+        """Nothing, once, at the end. Raises EOFError after that."""
+        data = self._source.read(size)
+        if not data and self._has_ended:
+            raise EOFError("it ends in the middle of a file")
+        self._has_ended = not data
+        return data
 
 
 class _Reader:
@@ -167,6 +186,9 @@ class _Reader:
         for part in ["", *name.split("/")[:-1]]:
             folder = f"{folder}/{part}" if part else folder
             files.make_folder(folder)
+            if not files.is_directory(folder):
+                self._refuse(self._job_id, f"{part} is there as a file and as a folder")
+                return
         source = tar.extractfile(member)
         assert source is not None
         try:
@@ -232,7 +254,7 @@ def _parts(member: tarfile.TarInfo) -> tuple[str, str, str]:
     kind, names = parts[0], parts[2:]
     is_file = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
     is_named_so = 1 <= len(names) <= MAX_DEPTH and all(map(_is_plain, names)) and names[0] not in NOT_EXPORTED
-    if is_file and kind == JOBS and is_job_id(parts[1]) and is_named_so:
+    if is_file and kind == JOBS and is_named_so and is_job_id(parts[1]):
         return JOBS, parts[1], "/".join(names)
     if is_file and kind == DONE and len(names) == 1 and member.size <= MAX_DOCUMENT_BYTES:
         job_id = names[0].removesuffix(".json")

@@ -6,11 +6,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from forgather_spool.errors import ForgatherError
 
-INPUTS = 1_000_000 if os.environ.get("FORGATHER_LONG_TESTS") == "1" else 100_000
+LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
+INPUTS = 1_000_000 if LONG else 100_000
+FEWEST = 100_000 if LONG else 1  # of what is dear to read, where there is time
 HANG_S = 1.0
 
 Given = TypeVar("Given", bytes, str)
@@ -27,7 +30,7 @@ def _hung(*_: object) -> None:
 def endure(
     inputs: Iterator[Given], parser: Callable[[Given], object], *refusals: type[ForgatherError], share: int = 1
 ) -> tuple[int, int]:
-    """Feed `INPUTS` / `share` inputs; how many were taken and how many refused.
+    """Feed `INPUTS` / `share` inputs, at least `FEWEST`; how many were taken and how many refused.
 
     Raises:
         AssertionError: one was answered with anything but a value or one of `refusals`, or took `HANG_S` of CPU.
@@ -35,7 +38,7 @@ def endure(
     taken = refused = 0
     before = signal.signal(signal.SIGVTALRM, _hung)
     try:
-        for given in islice(inputs, INPUTS // share):
+        for given in islice(inputs, max(INPUTS // share, FEWEST)):
             signal.setitimer(signal.ITIMER_VIRTUAL, HANG_S)
             try:
                 parser(given)
@@ -56,3 +59,9 @@ def _check_words(given: bytes | str, error: ForgatherError) -> None:
     assert words.strip(), f"refused without a word: {given[:2000]!r}"
     if isinstance(given, bytes):  # a word of the command line is quoted as it came, and rendered by `cli`
         words.encode()
+
+
+def put(path: Path, content: bytes | str) -> None:
+    """The file, anew: ext4 waits for the disk where one that is there is cut and written again."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))

@@ -42,7 +42,7 @@ def documents(seeds: Sequence[object], seed: int) -> Iterator[bytes]:
         for _ in range(chance.choice((1, 1, 1, 2, 3))):
             value = _spoilt(value, chance)
         text = json.dumps(value, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
-        yield _damaged(text, chance) if chance.random() < 0.25 else text
+        yield damaged(text, chance) if chance.random() < 0.25 else text
 
 
 def texts(seeds: Sequence[str], seed: int) -> Iterator[str]:
@@ -56,7 +56,7 @@ def texts(seeds: Sequence[str], seed: int) -> Iterator[str]:
                 at = chance.randrange(len(text) + 1)
                 text = text[:at] + "".join(chance.choices(alphabet, k=chance.randrange(1, 4))).encode() + text[at:]
             else:
-                text = _damaged(text, chance)
+                text = damaged(text, chance)
         yield text.replace(b"\0", b"").decode("utf-8", "surrogateescape")
 
 
@@ -76,7 +76,8 @@ def _spoilt(value: object, chance: random.Random) -> object:
     return chance.choice(POISON_VALUES)
 
 
-def _damaged(text: bytes, chance: random.Random) -> bytes:
+def damaged(text: bytes, chance: random.Random) -> bytes:
+    """`text` cut, or with a byte, a poison or a piece of itself in it, or less a piece."""
     at = chance.randrange(len(text) + 1)
     match chance.randrange(5):
         case 0:
