@@ -101,8 +101,8 @@ FAULTS = (
     Fault(
         "the end of the go-pipe is taken for a go",
         "runner/nursery.py",
-        "Request.from_bytes(said[len(GO) : -len(GO)]) if said.startswith(GO) and said.endswith(GO) else",
-        "Request.from_bytes(said.strip(GO)) if said else",
+        "            return None\n        said += chunk\n    return Request.from_bytes(said[len(GO) : -len(GO)])",
+        "            break\n        said += chunk\n    return Request.from_bytes(said.strip(GO))",
         f"{RUNNER}::test_a_child_that_was_told_half_of_it_runs_nothing",
     ),
     Fault(
