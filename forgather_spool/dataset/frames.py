@@ -33,6 +33,7 @@ KEY = b"forgather"
 CODECS = ("none", "lz4", "zstd")
 BLANK = b"crc32c=00000000"
 MAX_MESSAGE_BYTES = 1 << 31  # a length above this is a flipped bit, not a batch
+SMALL_BYTES = 1 << 16  # pieces below are summed together; the line stands in one of them
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _LINE = re.compile(
     rb"(batch|end|error) at=(\d{1,18}) rows=(\d{1,9}) crc32c=([0-9a-f]{8})(?: code=(\S*) message=(\S*))?"
@@ -76,27 +77,41 @@ class FrameWriter:
         pieces = self._sink.take()
         for piece in pieces:
             self._crc = extend(self._crc, piece)
-        for place, piece in enumerate(pieces):  # the line stands in one of the small ones
-            if isinstance(piece, bytes) and BLANK in piece:
-                pieces[place] = piece.replace(BLANK, b"crc32c=%08x" % self._crc)
+        blank, summed = line.encode(), BLANK[:-8] + b"%08x" % self._crc
+        for place, piece in enumerate(pieces):
+            if isinstance(piece, bytes) and blank in piece:  # the first: a row may read like a line of ours
+                pieces[place] = piece.replace(blank, blank.replace(BLANK, summed), 1)
+                break
         return pieces
 
 
 class _Pieces:
-    """What the Arrow writer writes to: keeps the pieces as they come."""
+    """What the Arrow writer writes to: keeps the pieces as they come, small ones joined."""
 
     closed = False
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []
+        self._small: list[Piece] = []
 
     def take(self) -> list[Piece]:
+        self._join()
         taken, self._pieces = self._pieces, []
         return taken
 
     def write(self, piece: Piece) -> int:
-        self._pieces.append(piece)
-        return len(piece)
+        size = len(piece)
+        if size < SMALL_BYTES:
+            self._small.append(piece)
+        else:
+            self._join()
+            self._pieces.append(piece)
+        return size
+
+    def _join(self) -> None:
+        if self._small:
+            self._pieces.append(b"".join(self._small))
+            self._small = []
 
     def flush(self) -> None: ...
 
@@ -111,9 +126,9 @@ class _Pieces:
 
 
 class Source(Protocol):
-    """A body being received: `http.client.HTTPResponse` is one."""
+    """A body being received: `http.client.HTTPResponse` is one. Gives bytes, or Arrow buffers, which are not copied."""
 
-    def read(self, amount: int, /) -> bytes: ...
+    def read(self, amount: int, /) -> Any: ...
 
 
 class FrameReader:
@@ -171,30 +186,33 @@ class _Summed:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._taken: list[bytes] = []
+        self._taken: list[Any] = []
         self._crc = 0
 
     def sum_with_blank(self, crc: bytes) -> int:
         """The checksum of everything taken so far; `crc` is what stands in the last message where zeros are summed."""
         from google_crc32c import extend
 
-        written, zeros = b"crc32c=" + crc, BLANK
-        for piece in self._taken:
-            if len(piece) < (1 << 16) and written in piece:
-                piece, written = piece.replace(written, zeros), b"\0never"
+        small, written = b"", b"crc32c=" + crc
+        for piece in [*self._taken, b""]:
+            if 0 < len(piece) < SMALL_BYTES:
+                small += piece
+                continue
+            self._crc = extend(self._crc, small.replace(written, BLANK, 1))
             self._crc = extend(self._crc, piece)
+            small, written = b"", b"\0never" if written in small else written
         self._taken.clear()
         return self._crc
 
-    def read(self, amount: int = -1) -> bytes:
+    def read(self, amount: int = -1) -> Any:
         if not 0 <= amount <= MAX_MESSAGE_BYTES:
             raise OSError(f"a message of {amount} bytes is none")
         piece = self._source.read(amount)
-        while 0 < len(piece) < amount:
-            more = self._source.read(amount - len(piece))
-            if not more:
-                break
-            piece += more
+        if 0 < len(piece) < amount:
+            pieces = [piece]
+            while (amount := amount - len(pieces[-1])) and len(more := self._source.read(amount)):
+                pieces.append(more)
+            piece = b"".join(pieces)
         self._taken.append(piece)
         return piece
 

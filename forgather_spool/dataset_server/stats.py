@@ -16,6 +16,7 @@ import numpy as np
 
 FIELDS = ("connections", "streams", "requests", "refused", "rows", "bytes", "loads", "broken", "anonymous_bytes")
 _SIZE = 8
+_PLACES = {name: place for place, name in enumerate(FIELDS)}
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +57,7 @@ class Stats:
         self._readers: list[Reader] = []  # of this process
 
     def add(self, field: str, amount: int) -> None:
-        self._all[self.mine, FIELDS.index(field)] += amount
+        self._all[self.mine, _PLACES[field]] += amount
 
     def clear(self) -> None:
         """A process that takes the place of one that died begins at nothing."""
@@ -96,7 +97,7 @@ class Stats:
 
     def sum(self) -> dict[str, int]:
         """Over all processes. `anonymous_bytes` is as of each one's last look."""
-        self._all[self.mine, FIELDS.index("anonymous_bytes")] = anonymous_bytes()
+        self._all[self.mine, _PLACES["anonymous_bytes"]] = anonymous_bytes()
         return dict(zip(FIELDS, self._all.sum(axis=0).tolist(), strict=True))
 
     def told(self) -> dict[str, object]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from resource import RUSAGE_THREAD, getrusage
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger("forgather_spool.dataset_server")
-TURNS = 2  # batches in a row before the others get their turn
+TURNS = 4  # batches in a row before the others get their turn
 SLOW_S = 0.010  # of the processor: a batch that takes longer is made in a thread
 CALM = 16  # batches in a thread that needed none, until the next are made on the loop again
 LINES_MEDIA_TYPE = "application/x-ndjson"
@@ -156,13 +155,14 @@ def reason_of(error: Exception) -> tuple[str, str]:
 
 def _next(make: Callable[[], tuple[int, list[Piece]]]) -> Made | None:
     """The next piece; None at the end (a StopIteration cannot pass through a future)."""
-    faults, begun_s = getrusage(RUSAGE_THREAD).ru_majflt, time.thread_time()
+    before = getrusage(RUSAGE_THREAD)
     try:
         so_far, pieces = make()
     except StopIteration:
         return None
-    slow = getrusage(RUSAGE_THREAD).ru_majflt > faults or time.thread_time() - begun_s > SLOW_S
-    return so_far, pieces, slow
+    after = getrusage(RUSAGE_THREAD)
+    took_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return so_far, pieces, after.ru_majflt > before.ru_majflt or took_s > SLOW_S
 
 
 class _Arrow:

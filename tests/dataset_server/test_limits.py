@@ -153,9 +153,14 @@ def test_a_batch_that_waits_for_the_disk_is_made_in_a_thread_and_calm_ones_are_n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What others take of the processor counts for nothing: handing over for that cost a third of the speed."""
-    faults = iter([0, 0, 0, 1])
-    monkeypatch.setattr(streams, "getrusage", lambda who: SimpleNamespace(ru_majflt=next(faults)))
-    monkeypatch.setattr(streams.time, "perf_counter", lambda: 1e9)
+    used = iter([(0, 0.0), (0, 0.001), (0, 0.0), (1, 0.001), (1, 0.0), (1, 0.1)])
+
+    def getrusage(who: int) -> SimpleNamespace:
+        faults, system_s = next(used)
+        return SimpleNamespace(ru_majflt=faults, ru_utime=1.0, ru_stime=system_s)
+
+    monkeypatch.setattr(streams, "getrusage", getrusage)
 
     assert streams._next(lambda: (1, [])) == (1, [], False)
     assert streams._next(lambda: (2, [])) == (2, [], True)
+    assert streams._next(lambda: (3, [])) == (3, [], True)

@@ -24,6 +24,7 @@ from forgather_spool.dataset.address import TOKEN_VARIABLE, Address
 from forgather_spool.dataset.errors import BrokenStream, ContentChanged, ServerRefused, ServerUnreachable
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset.order import Order
+from forgather_spool.dataset.remote.chunks import Chunks
 from forgather_spool.dataset.walk import Walk
 
 CONNECT_S = 10.0
@@ -72,7 +73,7 @@ class Wanted:
 class Stream:
     """An open answer. `body` is read from; `connection` is to be given back, or closed."""
 
-    body: http.client.HTTPResponse
+    body: http.client.HTTPResponse | Chunks
     connection: http.client.HTTPConnection
 
 

@@ -1,7 +1,7 @@
 """Gathering: the rows at any numbers, straight from mapped bytes, a column at a time.
 
 For each row its batch is looked up once; then each column is a few fancy-index
-reads over the whole region, and one join for what has no fixed width. Nulls
+reads over the whole region, and for long values of many lengths one join. Nulls
 come out as zero bytes, so equal values are equal bytes. Knows columns and
 addresses, not files.
 """
@@ -19,6 +19,7 @@ from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
+SHORT_BYTES = 64  # values up to here, on average, are gathered byte by byte: a join costs more for each of them
 
 
 class Gatherer:
@@ -56,10 +57,8 @@ class Gatherer:
         where = self._arrays[f"{place}.1"][batches] + offsets * width
         if width in (1, 2, 4, 8):
             values = self._views[width][where >> (width.bit_length() - 1)]
-        elif width >= 64:
-            memory = self._region.memory
-            values = np.frombuffer(b"".join([memory[at : at + width] for at in where.tolist()]), np.uint8)
-            values = values.reshape(-1, width)
+        elif width >= SHORT_BYTES:
+            values = self._alike(where, width).view(np.uint8).reshape(-1, width)
         else:
             values = self._views[1][where[:, None] + np.arange(width)]
         if valid is not None:
@@ -85,15 +84,30 @@ class Gatherer:
         if column.offset_width == 4 and bounds[-1] > INT32_MAX:
             raise UsageError(f"{len(offsets)} rows of {column.type} are more than 2 GiB", hint="take fewer at a time")
         values = self._arrays[f"{place}.2"][batches]
-        first, last = values + starts * column.width, values + ends * column.width
-        memory = self._region.memory
-        joined = b"".join([memory[start:end] for start, end in zip(first.tolist(), last.tolist(), strict=True)])
+        joined = self._joined(values + starts * column.width, (ends - starts) * column.width)
         bounds = bounds.astype(f"i{column.offset_width}", copy=False)
         parts = [_packed(valid), pa.py_buffer(bounds)]
         if column.kind == "bytes":
             return pa.Array.from_buffers(column.type, len(offsets), [*parts, pa.py_buffer(joined)])
         inner = pa.Array.from_buffers(column.type.value_type, int(bounds[-1]), [None, pa.py_buffer(joined)])
         return pa.Array.from_buffers(column.type, len(offsets), parts, children=[inner])
+
+    def _joined(self, first: np.ndarray, sizes: np.ndarray) -> Any:
+        """`sizes` bytes each from the addresses `first`, one after the other: what has the buffer interface."""
+        total = int(sizes.sum())
+        if total and sizes[0] * len(sizes) == total and (sizes == sizes[0]).all():
+            return self._alike(first, int(sizes[0]))
+        if total <= SHORT_BYTES * len(sizes):
+            behind = np.cumsum(sizes) - sizes
+            return self._views[1][np.repeat(first - behind, sizes) + np.arange(total)]
+        memory, last = self._region.memory, first + sizes
+        return b"".join([memory[start:end] for start, end in zip(first.tolist(), last.tolist(), strict=True)])
+
+    def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
+        """`size` bytes from each of the addresses `first`."""
+        whole = self._views[1]
+        every = np.ndarray((len(whole) - size + 1,), f"V{size}", buffer=whole, strides=(1,))
+        return every[first]
 
 
 def _fixed_lists(column: Column, values: np.ndarray, valid: np.ndarray | None, rows: int) -> pa.Array:
