@@ -37,7 +37,9 @@ run forgather ls
 
 say "Queue it. It asks for no card, so it runs on the CPU."
 say '$ forgather -t train.yaml train --enqueue --requested-gpus 0 --name first'
-job=$(forgather -t train.yaml train --enqueue --requested-gpus 0 --name first | tee /dev/stderr | job_in)
+answer=$(forgather -t train.yaml train --enqueue --requested-gpus 0 --name first)
+echo "$answer"
+job=$(job_in <<<"$answer")
 run forgather sched status
 
 say "Follow it while it trains. (In your terminal, Ctrl-C would leave the job alone.)"
@@ -58,7 +60,9 @@ run forgather job status "$job"
 
 say "Resume where it stopped; the same optimizer, the same position in the data, the same losses as without a break."
 say '$ forgather -t train.yaml train --enqueue --requested-gpus 0 --name second --resume'
-second=$(forgather -t train.yaml train --enqueue --requested-gpus 0 --name second --resume | tee /dev/stderr | job_in)
+answer=$(forgather -t train.yaml train --enqueue --requested-gpus 0 --name second --resume)
+echo "$answer"
+second=$(job_in <<<"$answer")
 run forgather job tail --from-start "$second"
 
 run forgather sched list

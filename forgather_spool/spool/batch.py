@@ -28,6 +28,7 @@ from forgather_spool import array
 from forgather_spool.document import Document, dump
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
+from forgather_spool.spool.files import together
 from forgather_spool.spool.paths import entry_name, in_start_order, member_id, new_job_id, parse_entries
 from forgather_spool.spool.queue import Spool
 
@@ -121,7 +122,7 @@ class Batch:
             pass
 
     def _write(self, path: str, text: bytes) -> None:
-        files.write_new(path, text)
+        together.write_new(path, text)
         if len(self._written) <= FEW:
             self._written.append(path)
 
@@ -129,13 +130,13 @@ class Batch:
         """One file with many names: a new one where it cannot have more."""
         source = ""
         for i, path in enumerate(paths):
-            if i % LINKS_PER_FILE == 0 or not files.link_new(source, path):
+            if i % LINKS_PER_FILE == 0 or not together.link_new(source, path):
                 self._write(path, text)
                 source = path
 
     def _make_durable(self) -> None:
         if len(self._written) > FEW:
-            files.sync_file_system(self._folder)
+            together.sync_file_system(self._folder)
             return
         for path in self._written:
             files.make_private(path)
@@ -209,7 +210,7 @@ def _spread_one(spool: Spool, folder: str, most: int | None) -> int:
     for source, target in ((f"{folder}/held", spool.paths.held), (folder, spool.paths.queue)):
         found = _job_names(source)[: None if most is None else most - moved]
         if found:
-            moved += len(files.move_all(source, target, found))
+            moved += len(together.move_all(source, target, found))
         if source != folder:
             files.remove_directory(source)
     if not _job_names(folder):

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from forgather_spool.document import Document, dump
 from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.spool import files, notices
+from forgather_spool.spool.files import together
 from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, entry_name
 from forgather_spool.spool.queue import Entry, Spool, cancelled_result, utc_now
 
@@ -35,7 +36,7 @@ def cancel_many(spool: Spool, entries: Sequence[Entry], by: str, *, held: bool =
         return [entry[1] for entry in entries if _cancelled(spool, entry, by, held=held)]
     by_name = {entry_name(job_id, -minus): (minus, job_id) for minus, job_id in entries}
     source = spool.paths.held if held else spool.paths.queue
-    taken = [by_name[name] for name in files.move_all(source, spool.paths.running_on(CANCEL), by_name)]
+    taken = [by_name[name] for name in together.move_all(source, spool.paths.running_on(CANCEL), by_name)]
     fresh = [entry for entry in taken if not files.exists(spool.paths.job(entry[1]))]
     if fresh:
         _end_together(spool, fresh, by)
@@ -57,11 +58,11 @@ def _end_together(spool: Spool, entries: Sequence[Entry], by: str) -> None:
     _leave_results(spool, entries, cancelled_result(by, FIRST_ATTEMPT, ended_at))
     for entry in entries:
         notices.owe(spool.paths, spool.paths.taken(CANCEL, entry[1], -entry[0]), entry[1], CANCEL)
-    files.sync_file_system(spool.paths.jobs)
+    together.sync_file_system(spool.paths.jobs)
     day = ended_at[:10]
     files.make_directory(spool.paths.done_on(day))
     renamed = {entry_name(job_id, -minus): f"{job_id}.json" for minus, job_id in entries}
-    files.move_all(spool.paths.running_on(CANCEL), spool.paths.done_on(day), renamed, renamed.__getitem__)
+    together.move_all(spool.paths.running_on(CANCEL), spool.paths.done_on(day), renamed, renamed.__getitem__)
 
 
 def _leave_results(spool: Spool, entries: Iterable[Entry], result: Document) -> None:
@@ -69,10 +70,10 @@ def _leave_results(spool: Spool, entries: Iterable[Entry], result: Document) -> 
     source = ""
     try:
         for _, job_id in entries:
-            files.make_folder(spool.paths.job(job_id))
+            together.make_folder(spool.paths.job(job_id))
             path = spool.paths.result(job_id, FIRST_ATTEMPT)
             try:
-                if not source or not files.link_new(source, path):
+                if not source or not together.link_new(source, path):
                     full, source = source, _stage(spool, result)
                     _discard(full)
                     _link_or_write(source, path, result)
@@ -83,7 +84,7 @@ def _leave_results(spool: Spool, entries: Iterable[Entry], result: Document) -> 
 
 
 def _link_or_write(source: str, path: str, result: Document) -> None:
-    if not files.link_new(source, path):  # no file here can have two names
+    if not together.link_new(source, path):  # no file here can have two names
         files.write_once(path, result, os.path.dirname(source))
 
 
@@ -94,6 +95,6 @@ def _discard(path: str) -> None:
 
 def _stage(spool: Spool, result: Document) -> str:
     path = f"{spool.paths.tmp}/{files.temporary_name()}"
-    files.write_new(path, dump(result))
+    together.write_new(path, dump(result))
     files.make_private(path)
     return path

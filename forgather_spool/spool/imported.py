@@ -26,6 +26,7 @@ from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Result
 from forgather_spool.spool import files
 from forgather_spool.spool.archive import DONE, END, FORMAT_VERSION, JOBS, MANIFEST, MAX_DEPTH, NOT_EXPORTED
+from forgather_spool.spool.files import together
 from forgather_spool.spool.paths import FIRST_ATTEMPT, is_job_id, parse_attempt
 from forgather_spool.spool.place import all_job_ids
 from forgather_spool.spool.queue import Spool
@@ -185,14 +186,14 @@ class _Reader:
         folder = f"{self._group}/{self._job_id}"
         for part in ["", *name.split("/")[:-1]]:
             folder = f"{folder}/{part}" if part else folder
-            files.make_folder(folder)
+            together.make_folder(folder)
             if not files.is_directory(folder):
                 self._refuse(self._job_id, f"{part} is there as a file and as a folder")
                 return
         source = tar.extractfile(member)
         assert source is not None
         try:
-            files.write_new_from(f"{self._group}/{self._job_id}/{name}", iter(lambda: source.read(COPY_BYTES), b""))
+            together.write_new_from(f"{self._group}/{self._job_id}/{name}", iter(lambda: source.read(COPY_BYTES), b""))
         except FileExistsError:
             self._refuse(self._job_id, f"{name} is there twice")
 
@@ -215,15 +216,15 @@ class _Reader:
         if not self._staged:
             return
         paths = self._spool.paths
-        files.sync_file_system(self._group)
-        here = [job_id for job_id in self._staged if files.rename_new(f"{self._group}/{job_id}", paths.job(job_id))]
-        files.sync_file_system(paths.jobs)
+        together.sync_file_system(self._group)
+        here = [job_id for job_id in self._staged if together.rename_new(f"{self._group}/{job_id}", paths.job(job_id))]
+        together.sync_file_system(paths.jobs)
         days = {job_id: _day(paths.job(job_id)) for job_id in here}
         for day in set(days.values()):
             files.make_directory(paths.done_on(day))
         for job_id, day in days.items():
-            files.rename_new(paths.imported(job_id), paths.ended(day, job_id))
-        files.sync_file_system(paths.done)
+            together.rename_new(paths.imported(job_id), paths.ended(day, job_id))
+        together.sync_file_system(paths.done)
         self.found.kept += sorted(set(self._staged).difference(here))
         self.found.jobs += here
         self._known.update(here)

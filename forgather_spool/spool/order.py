@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from forgather_spool.document import Document
 from forgather_spool.spool import files
+from forgather_spool.spool.files import together
 from forgather_spool.spool.paths import entry_name
 from forgather_spool.spool.place import Held, Queued
 from forgather_spool.spool.queue import Entry, Spool
@@ -66,4 +67,4 @@ def replace_spec(spool: Spool, place: Held, old: bytes, document: Document) -> b
 
 def _moved(source: str, target: str, entries: Iterable[Entry]) -> list[Entry]:
     by_name = {entry_name(job_id, -minus): (minus, job_id) for minus, job_id in entries}
-    return [by_name[name] for name in files.move_all(source, target, by_name)]
+    return [by_name[name] for name in together.move_all(source, target, by_name)]

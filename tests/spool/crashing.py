@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from forgather_spool.spool import files
+from tests import file_system
 
 CHANGES = {"open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod"}
 
@@ -41,13 +41,13 @@ class _CountingOs:
 @contextmanager
 def dies_after(calls: int) -> Iterator[None]:
     """In the block, the first `calls` changes happen, and the next one never does."""
-    files.os = _CountingOs(calls)  # type: ignore[assignment]
+    file_system.work_on(_CountingOs(calls))
     try:
         yield
     except Died:
         pass
     finally:
-        files.os = os
+        file_system.work_on(os)
 
 
 class _InterruptedOs:
@@ -65,9 +65,10 @@ class _InterruptedOs:
         def call(*args, **kwargs):
             self._left -= 1
             if self._left == -1:
-                files.os, mine = os, files.os
+                mine = file_system.working_on()
+                file_system.work_on(os)
                 self._act()
-                files.os = mine
+                file_system.work_on(mine)
             return real(*args, **kwargs)
 
         return call
@@ -76,8 +77,8 @@ class _InterruptedOs:
 @contextmanager
 def another_acts_after(calls: int, act: Callable[[], object]) -> Iterator[None]:
     """In the block, `act` happens between the first `calls` changes and the next one."""
-    files.os = _InterruptedOs(calls, act)  # type: ignore[assignment]
+    file_system.work_on(_InterruptedOs(calls, act))
     try:
         yield
     finally:
-        files.os = os
+        file_system.work_on(os)

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from forgather_spool.spool import files
+from forgather_spool.spool.files import together
+from tests import file_system
 
 MOST_SUBSETS = 1 << 10
 CONTENTS: tuple[Callable[[bytes], bytes], ...] = (lambda data: data, lambda data: data[: len(data) // 2], lambda _: b"")
@@ -129,14 +130,14 @@ class Disk:
 @contextmanager
 def on(disk: Any) -> Iterator[None]:
     """In the block, `files` works on `disk`."""
-    syncfs = files.sync_file_system
-    files.os = disk  # type: ignore[attr-defined]
-    files.sync_file_system = getattr(disk, "sync_file_system", syncfs)
+    syncfs = together.sync_file_system
+    file_system.work_on(disk)
+    together.sync_file_system = getattr(disk, "sync_file_system", syncfs)
     try:
         yield
     finally:
-        files.os = os  # type: ignore[attr-defined]
-        files.sync_file_system = syncfs
+        file_system.work_on(os)
+        together.sync_file_system = syncfs
 
 
 State = tuple[frozenset[tuple[str, str]], Tree]

@@ -13,8 +13,9 @@ import pytest
 from forgather_spool.document import dump
 from forgather_spool.errors import StorageFailed, UnreadableFile
 from forgather_spool.job import State
-from forgather_spool.spool import archive, files, imported
+from forgather_spool.spool import archive, imported
 from forgather_spool.spool.archive import write_archive
+from forgather_spool.spool.files import together
 from forgather_spool.spool.imported import read_archive
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import ended_places, locate
@@ -326,7 +327,7 @@ def _interrupted(step: int, error: Any, monkeypatch: pytest.MonkeyPatch, act: An
     with monkeypatch.context() as patch:
         for name in ("rename", "mkdir", "write", "fsync", "chmod"):
             patch.setattr(os, name, counting(getattr(os, name)))
-        patch.setattr(files, "sync_file_system", counting(files.sync_file_system))
+        patch.setattr(together, "sync_file_system", counting(together.sync_file_system))
         try:
             act()
         except (Killed, StorageFailed, UnreadableFile, OSError):

@@ -16,6 +16,7 @@ from forgather_spool.runner.requests import StopRequests
 from forgather_spool.spool import admit, files
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import Watch
+from tests import file_system
 
 BadMoment = Callable[[], AbstractContextManager[None]]
 
@@ -42,11 +43,11 @@ def bad_moment(request) -> BadMoment:
 
     @contextmanager
     def moment():
-        files.os = RefusingOs(request.param)
+        file_system.work_on(RefusingOs(request.param))
         try:
             yield
         finally:
-            files.os = os
+            file_system.work_on(os)
 
     return moment
 

@@ -12,10 +12,11 @@ import pytest
 from forgather_spool.cli.listing import Wanted, take_listing
 from forgather_spool.errors import BadDocument, StorageFailed
 from forgather_spool.job import State
-from forgather_spool.spool import admit, batch, files
+from forgather_spool.spool import admit, batch
 from forgather_spool.spool.look import look
 from forgather_spool.spool.paths import is_job_id
 from forgather_spool.spool.queue import Spool
+from tests import file_system
 from tests.spool.crashing import dies_after
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
@@ -31,7 +32,7 @@ def spool(tmp_path):
 @pytest.fixture(autouse=True)
 def writers_are_found_dead(monkeypatch):
     """Whoever left something in tmp/ lives no more: the next dispatcher sweeps it."""
-    monkeypatch.setattr(files, "temporary_name", lambda: f"{DEAD_WRITER}.{os.urandom(6).hex()}")
+    file_system.patch(monkeypatch, "temporary_name", lambda: f"{DEAD_WRITER}.{os.urandom(6).hex()}")
 
 
 def gathered(spool, *specs):
@@ -101,7 +102,7 @@ def test_priority_is_in_the_name_and_a_job_on_hold_is_in_held(spool):
 
 def test_a_batch_as_large_as_needs_one_sync_is_durable_and_whole(spool, monkeypatch):
     synced = []
-    monkeypatch.setattr(files, "sync_file_system", synced.append)
+    file_system.patch(monkeypatch, "sync_file_system", synced.append)
     found = gathered(spool, *[{"argv": ["true"]}] * (batch.FEW + 1))
 
     found.commit()
@@ -178,7 +179,7 @@ def test_of_two_dispatchers_that_write_out_one_dropped_array_one_wins(spool):
 
 def test_a_decided_array_goes_on_while_its_writer_still_seems_to_live(spool, monkeypatch):
     """Of another host it cannot be told; the mark in the folder is enough."""
-    monkeypatch.setattr(files, "temporary_name", lambda: "elsewhere.1.abc")
+    file_system.patch(monkeypatch, "temporary_name", lambda: "elsewhere.1.abc")
     path = dropped_array(spool)
     found = gathered(spool, {"argv": ["true"], "array": {"indexes": "0-2"}})
     monkeypatch.setattr(batch, "promote", lambda spool, folder: True)  # it dies here
@@ -261,7 +262,7 @@ def test_the_members_of_an_array_are_names_of_one_file(spool, monkeypatch):
 
 
 def test_where_files_cannot_have_two_names_the_members_are_copies(spool, monkeypatch):
-    monkeypatch.setattr(files, "link_new", lambda source, path: False)
+    file_system.patch(monkeypatch, "link_new", lambda source, path: False)
     found = gathered(spool, {"argv": ["true"], "array": {"indexes": "0-2"}})
 
     found.commit()
@@ -300,7 +301,7 @@ def test_a_disk_that_is_full_refuses_the_whole_batch(spool, monkeypatch):
     def full(path):
         raise StorageFailed("cannot sync: No space left on device")
 
-    monkeypatch.setattr(files, "sync_directory", full)
+    file_system.patch(monkeypatch, "sync_directory", full)
     with pytest.raises(StorageFailed):
         found.commit()
     monkeypatch.undo()

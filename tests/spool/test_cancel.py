@@ -12,6 +12,7 @@ from forgather_spool.spool.cancel import FEW, cancel_many
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
+from tests import file_system
 from tests.spool.crashing import dies_after
 
 MANY = FEW + 4
@@ -75,7 +76,7 @@ NOW = "2026-11-21T03:40:12.123456Z"
 
 
 def test_where_files_cannot_have_two_names_the_results_are_copies(spool, monkeypatch):
-    monkeypatch.setattr(files, "link_new", lambda source, path: False)
+    file_system.patch(monkeypatch, "link_new", lambda source, path: False)
     entries = spool.waiting()
 
     cancel_many(spool, entries, "anna")

@@ -10,7 +10,7 @@ import pytest
 
 from forgather_spool.errors import AlreadyClaimed, StorageFailed
 from forgather_spool.job import Cancelled, State
-from forgather_spool.spool import admit, files, order
+from forgather_spool.spool import admit, order
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import locate, waiting_places
 from forgather_spool.spool.queue import Entry, Spool
@@ -87,7 +87,7 @@ def test_a_refusal_in_the_middle_is_told_and_what_was_moved_is_whole(spool: Spoo
             raise OSError(28, "No space left on device")
         real(source, target)
 
-    monkeypatch.setattr(files.os, "rename", full)
+    monkeypatch.setattr(os, "rename", full)
 
     with pytest.raises(StorageFailed, match="No space left"):
         order.hold(spool, entries)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.spool import files
 from forgather_spool.spool.paths import entry_name, new_job_id
 from forgather_spool.spool.queue import Spool
+from tests import file_system
 
 DISPATCHERS = 16
 JOBS = 10_000
@@ -107,7 +107,7 @@ class InterruptingOs:
         def call(*args, **kwargs):
             self._left -= 1
             if self._left == 0:
-                files.os = os
+                file_system.work_on(os)
                 self._act()
             return found(*args, **kwargs)
 
@@ -115,9 +115,9 @@ class InterruptingOs:
 
 
 @pytest.mark.parametrize("first", ["start", "withdrawal"])
-def test_a_start_and_a_withdrawal_never_both_succeed_wherever_one_comes_between(tmp_path, first, monkeypatch):
+def test_a_start_and_a_withdrawal_never_both_succeed_wherever_one_comes_between(tmp_path, first, request):
     """Each at every call of the other: what the race above meets by chance."""
-    monkeypatch.setattr(files, "os", os)
+    request.addfinalizer(lambda: file_system.work_on(os))
     spool = Spool(str(tmp_path / "home")).create()
     spool.open_host("box")
     at, came_between = 0, True
@@ -133,9 +133,9 @@ def test_a_start_and_a_withdrawal_never_both_succeed_wherever_one_comes_between(
         def between(other=other, won=won):
             won.append(other())
 
-        files.os = InterruptingOs(at, between)
+        file_system.work_on(InterruptingOs(at, between))
         won.append(act())
-        files.os = os
+        file_system.work_on(os)
         came_between = len(won) == 2
         assert won.count(True) == 1
     assert at > 2

@@ -140,7 +140,7 @@ def test_a_refused_disk_leaves_neither_job_nor_key(spool: Spool, monkeypatch) ->
         real(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(files.os, "rename", refuses)
+        patched.setattr(os, "rename", refuses)
         with pytest.raises(StorageFailed):
             spool.submit(SPEC)
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from forgather_spool.cli.metrics import gauges, metrics
 from forgather_spool.cli.prometheus import Gauge, Sample, as_text
 from forgather_spool.errors import StorageFailed
-from forgather_spool.spool import files, settings
+from forgather_spool.spool import settings
 from forgather_spool.spool.paths import submitted_unix_s
 from forgather_spool.spool.queue import Spool
 from tests import builders
@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_the_old_file(spool: Spool, tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "rename", full)
+    monkeypatch.setattr(os, "rename", full)
     result = CliRunner().invoke(metrics, ["--output", str(target)])
 
     assert isinstance(result.exception, StorageFailed)

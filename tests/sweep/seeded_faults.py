@@ -40,28 +40,28 @@ class Fault:
 FAULTS = (
     Fault(
         "the content is not synced",
-        "spool/files.py",
+        "spool/files/writing.py",
         "        if durable:\n            os.fsync(fd)\n",
         "",
         POWER_CUT,
     ),
     Fault(
         "the directory is not synced",
-        "spool/files.py",
+        "spool/files/syncing.py",
         "    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)\n    try:\n        os.fsync(fd)\n",
         "    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)\n    try:\n        pass\n",
         POWER_CUT,
     ),
     Fault(
         "a dropped file is not synced when it is admitted",
-        "spool/files.py",
+        "spool/files/syncing.py",
         "        if mode is not None:\n            os.fchmod(fd, mode)\n        os.fsync(fd)\n",
         "        if mode is not None:\n            os.fchmod(fd, mode)\n        else:\n            os.fsync(fd)\n",
         POWER_CUT,
     ),
     Fault(
         "a file is written in place",
-        "spool/files.py",
+        "spool/files/writing.py",
         "    staged = _stage(data, tmp, durable=durable)\n    try:\n        _link(staged, path)\n",
         "    staged = f'{tmp}/none'\n    try:\n"
         "        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)\n"
@@ -70,8 +70,8 @@ FAULTS = (
     ),
     Fault(
         "a submit that fails at its last step stays in the queue",
-        "spool/files.py",
-        "            _unlink_quietly(path)  # not acknowledged, so better not there\n",
+        "spool/files/writing.py",
+        "            unlink_quietly(path)  # not acknowledged, so better not there\n",
         "",
         f"{SUBMIT}[into_a_spool_that_stands-fail]",
     ),
@@ -167,14 +167,14 @@ FAULTS = (
     ),
     Fault(
         "what cannot be looked at is taken for absent",
-        "spool/files.py",
+        "spool/files/reading.py",
         '        raise failed("look at", path, error) from None\n',
         "        return error is None\n",
         f"{BAD_MOMENTS}::test_whether_a_job_has_started_or_ended_is_not_guessed",
     ),
     Fault(
         "what cannot be read now is taken for damaged",
-        "spool/files.py",
+        "spool/files/reading.py",
         '    return failed("read", path, error)\n\n\n# These say',
         '    return UnreadableFile(f"{path}: {error.strerror}")\n\n\n# These say',
         f"{BAD_MOMENTS}::test_a_job_whose_spec_cannot_be_read_now_goes_on_waiting",
@@ -182,7 +182,7 @@ FAULTS = (
     Fault(
         "a large batch is not synced",
         "spool/batch.py",
-        "            files.sync_file_system(self._folder)\n            return\n",
+        "            together.sync_file_system(self._folder)\n            return\n",
         "            return\n",
         f"{BATCH}::test_a_batch_as_large_as_needs_one_sync_is_durable_and_whole",
     ),
@@ -192,7 +192,7 @@ FAULTS = (
         "        self._make_durable()\n        target = self._spool.paths.batch(self.batch_id)\n        try:\n",
         "        spread(self._spool)\n        self._make_durable()\n"
         "        target = self._spool.paths.batch(self.batch_id)\n        try:\n"
-        "            files.move_all(self._folder, self._spool.paths.queue, _job_names(self._folder))\n",
+        "            together.move_all(self._folder, self._spool.paths.queue, _job_names(self._folder))\n",
         f"{BATCH}::test_a_submitter_that_dies_anywhere_has_submitted_all_or_nothing",
     ),
     Fault(
@@ -204,7 +204,7 @@ FAULTS = (
     ),
     Fault(
         "the next attempt has its folder before the folder says why",
-        "spool/files.py",
+        "spool/files/moving.py",
         '        write_once(f"{staged}/{name}", document, tmp)\n        try:\n'
         "            os.rename(staged, path)  # onto a directory that is not empty it fails (rename(2))\n",
         '        try:\n            os.rename(staged, path)\n            write_once(f"{path}/{name}", document, tmp)\n',
@@ -212,7 +212,7 @@ FAULTS = (
     ),
     Fault(
         "an attempt is made over one that stands",
-        "spool/files.py",
+        "spool/files/moving.py",
         "            os.rename(staged, path)  # onto a directory that is not empty it fails (rename(2))\n",
         "            remove_tree(path)\n            os.rename(staged, path)\n",
         f"{ATTEMPTS}::test_an_attempt_is_made_once",
@@ -233,10 +233,10 @@ FAULTS = (
     ),
     Fault(
         "a job is held by a second name and then the removal of the first",
-        "spool/files.py",
+        "spool/files/together.py",
         '                os.rename(f"{source}/{name}", f"{target}/{renamed(name)}")\n',
         '                os.link(f"{source}/{name}", f"{target}/{renamed(name)}")\n'
-        '                discard(f"{source}/{name}")\n',
+        '                os.unlink(f"{source}/{name}")\n',
         f"{ORDER}::test_of_a_hold_and_a_claim_that_interleave_anywhere_one_wins",
     ),
     Fault(
