@@ -46,6 +46,8 @@ class Deciding:
         self.gpus: tuple[Gpu, ...] = ()
         self.nvml_problem: str | None = None
         self.decision: policy.Decision | None = None
+        self._no_card_until = 0.0
+        self._card_holders: set[str] = set()
         self._not_before: dict[str, tuple[float, float]] = {}  # job id: when to try again, the pause after that
 
     def look(self) -> None:
@@ -70,9 +72,22 @@ class Deciding:
         if self.waitlist.wants_cards and not knew:
             self.decision = self._ask(claims, lingering)  # the first job that wants a card was only now read
         elif not (knew or self.waitlist.knows_all or self.waitlist.has_unread or self.decision.after.paused):
-            # No room without a card, and no card looked at: that left jobs unread that may want one.
-            self.decision = self._ask(claims, lingering, look_at_cards=True)
+            self._look_for_room(claims, lingering)
         return self.decision
+
+    def _look_for_room(self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim]) -> None:
+        """No room without a card, and no card looked at: that left jobs unread that may want one.
+
+        Where they are left unread with the cards looked at there is no room on those either, until one of our jobs
+        leaves its cards or `CARDS_POLL_S` is over: to open NVML costs milliseconds, in each pass.
+        """
+        holders = {job_id for some in (claims, lingering) for job_id, claim in some.items() if claim.gpus}
+        now = time.monotonic()
+        if now >= self._no_card_until or holders != self._card_holders:
+            self.decision = self._ask(claims, lingering, look_at_cards=True)
+            some_were_read = self.waitlist.knows_all or self.waitlist.has_unread
+            self._no_card_until = now if some_were_read else now + CARDS_POLL_S
+            self._card_holders = holders
 
     def _ask(
         self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim], *, look_at_cards: bool = False

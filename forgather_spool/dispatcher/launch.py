@@ -58,6 +58,7 @@ class Launcher:
         self._nursery = nursery
         self._host_name = host_name
         self._boot_id = boot_id
+        self._host_environment = host_environment(os.environ)
         self._on_their_way: dict[str, Launch] = {}
 
     def __len__(self) -> int:
@@ -167,7 +168,7 @@ class Launcher:
             "host": self._host_name,
             "attempt": attempt,
             "scope": scope,
-            "env": host_environment(os.environ),
+            "env": self._host_environment,
             "gpus": [ref.as_document() for ref in gpus],
             "cuda_visible_devices": cuda_visible_devices(gpus),
         }

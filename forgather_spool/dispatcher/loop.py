@@ -16,6 +16,7 @@ from collections.abc import Callable
 from forgather_spool import policy
 from forgather_spool.dispatcher import giving_way
 from forgather_spool.dispatcher.deciding import BELT_S, Deciding
+from forgather_spool.dispatcher.intake import Intake
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
 from forgather_spool.dispatcher.running import Running
 from forgather_spool.dispatcher.settle import Settler
@@ -33,7 +34,6 @@ from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
 RETRY_S = 1.0  # until all is looked at again after the file system refused a step
-SPREAD_PER_PASS = 10_000  # files of batches moved before others have their turn; a tenth of a second
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
 
 
@@ -48,6 +48,7 @@ class Dispatcher:
         self.nursery = Nursery(spool.paths.home)
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
+        self.intake = Intake(spool, say)
         self.telling = Telling(spool, host_name, say)
         self.giving_way = giving_way.GivingWay(spool, say)
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
@@ -66,7 +67,7 @@ class Dispatcher:
         self.spool.open_host(self.host_name)
         files.make_directory(paths.notices)
         here = paths.running_on(self.host_name)
-        for folder in (paths.incoming, paths.batches, paths.queue, here, paths.server, paths.notices):
+        for folder in (*self.intake.folders, paths.queue, here, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
         self._watch.add(paths.host_lock(self.host_name), IN_OPEN)
         swept = admit.sweep_tmp(self.spool)
@@ -84,6 +85,7 @@ class Dispatcher:
             for path in admit.reject_strangers(self.spool, folder):
                 self.say(f"rejected {os.path.basename(path)}: its name is no job's")
         self.deciding.look()
+        self.intake.heard()
         self._look_again_at = time.monotonic() + BELT_S
         self._trouble = ""
         self._despite_trouble(self._promote)
@@ -161,6 +163,8 @@ class Dispatcher:
                 if mask & GONE:
                     self._may_have_ended(name)
                     self._let_go(parse_entry(name))
+            elif path in self.intake.folders:
+                self.intake.heard()
             elif path == self.spool.paths.notices:
                 if mask & CREATED:
                     self._despite_trouble(self.telling.look)
@@ -198,11 +202,12 @@ class Dispatcher:
         self._look_again_at = min(self._look_again_at, time.monotonic() + RETRY_S)
 
     def _admit(self) -> None:
-        self._despite_trouble(self._admit_all)
-        self._despite_trouble(self._spread)
+        if self.intake.is_due():
+            for step in (self.intake.admit, self._spread, self.intake.note):
+                self._despite_trouble(step)
 
     def _spread(self) -> None:
-        if batch.spread(self.spool, SPREAD_PER_PASS):
+        if self.intake.spread():
             self.deciding.waitlist.load()  # what we moved ourselves needs no inotify to be known
 
     def _take_on_keys(self) -> None:
@@ -212,11 +217,6 @@ class Dispatcher:
 
     def _promote(self) -> None:
         batch.promote_decided(self.spool)
-
-    def _admit_all(self) -> None:
-        for name, job_id in admit.admit(self.spool):
-            admitted, rejected = f"{job_id}: admitted from incoming/{name}", f"rejected incoming/{name}; see its .why"
-            self.say(admitted if job_id else rejected)
 
     def _settle(self, entry: Entry) -> None:
         self._despite_trouble(lambda: self._settle_one(entry))
@@ -293,7 +293,7 @@ class Dispatcher:
         if decision is not None and decision.never_met and not self._trouble:
             return 0.0  # others may have come after those that were ended
         patience_s = min(self._look_again_at - time.monotonic(), self.telling.patience_s)
-        if self.running.lingering or self.running.ended() or admit.pending(self.spool):
+        if self.running.lingering or self.running.ended() or self.intake.is_pending:
             patience_s = min(patience_s, SETTLE_POLL_S)
         if len(self.giving_way):
             patience_s = min(patience_s, giving_way.LOOK_S)

@@ -8,6 +8,7 @@ its result stands: a dying CUDA process may hold its memory for seconds.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterable
 
 from forgather_spool.host import proc
@@ -24,6 +25,7 @@ class Running:
         self._entries: dict[str, Entry] = {}
         self._claims: dict[str, Claim] = {}
         self._pidfds: dict[str, int] = {}
+        self._poll = select.poll()  # of all pidfds
         self._lingering: dict[str, Claim] = {}
 
     def __len__(self) -> int:
@@ -59,18 +61,25 @@ class Running:
         self._entries[job_id], self._claims[job_id] = entry, claim
         if job_id not in self._pidfds:
             try:
-                self._pidfds[job_id] = os.pidfd_open(claim.runner_pid)
+                pidfd = os.pidfd_open(claim.runner_pid)
             except OSError:
                 return  # ended already: `ended` finds it by its start time
+            self._pidfds[job_id] = pidfd
+            self._poll.register(pidfd, select.POLLIN)
+            if not proc.is_alive(claim.runner_pid, claim.runner_start_ticks):
+                self._close_pidfd(job_id)  # of another process, or a dead one, which would wake us for ever
 
     def ended(self) -> list[Entry]:
         """Entries whose runner is no longer there: to be settled, then `forget` or `watch` again."""
-        gone = [
-            job_id
-            for job_id, claim in self._claims.items()
-            if not proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
-        ]
+        readable = {fd for fd, _ in self._poll.poll(0)}
+        gone = [job_id for job_id, claim in self._claims.items() if self._is_gone(job_id, claim, readable)]
         return [self._entries[job_id] for job_id in gone]
+
+    def _is_gone(self, job_id: str, claim: Claim, readable: set[int]) -> bool:
+        pidfd = self._pidfds.get(job_id)
+        if pidfd is not None:
+            return pidfd in readable
+        return not proc.is_alive(claim.runner_pid, claim.runner_start_ticks)
 
     def forget(self, job_id: str) -> Claim:
         """It has left running/; its claim. Its cards, if it has any, stay taken while its scope holds anybody."""
@@ -107,4 +116,5 @@ class Running:
     def _close_pidfd(self, job_id: str) -> None:
         pidfd = self._pidfds.pop(job_id, None)
         if pidfd is not None:
+            self._poll.unregister(pidfd)
             os.close(pidfd)

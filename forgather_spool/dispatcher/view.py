@@ -7,8 +7,10 @@ pending reason is what the dispatcher itself would say.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar, cast
 
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu, GpuPolicy
@@ -19,6 +21,9 @@ from forgather_spool.policy import Group, Holder, View
 from forgather_spool.spool import files, preempt, settings
 from forgather_spool.spool.paths import family_of
 from forgather_spool.spool.queue import Entry, Spool
+
+Value = TypeVar("Value")
+KEPT_S = 1.0  # what another host has written is not seen by a look at the name alone
 
 
 def default_no_gpu_limit() -> int:
@@ -89,18 +94,32 @@ def _asked_by(spool: Spool, job_id: str, attempt: int) -> str | None:
 def _settings(
     spool: Spool, on_trouble: Callable[[StorageFailed], None]
 ) -> tuple[Mapping[str, object], GpuPolicy, str | None]:
+    dispatch: Mapping[str, object]
     try:
-        dispatch: Mapping[str, object] = settings.dispatch(spool.paths)
+        dispatch = _as_it_stands(spool.paths.dispatch, lambda: settings.dispatch(spool.paths))
     except (BadDocument, UnreadableFile, StorageFailed) as error:
         dispatch = {"paused": True, "unread": str(error)}
         if isinstance(error, StorageFailed):
             on_trouble(error)
     try:
-        return dispatch, settings.gpu_policy(spool.paths), None
+        return dispatch, _as_it_stands(spool.paths.gpu_policy, lambda: settings.gpu_policy(spool.paths)), None
     except (BadDocument, UnreadableFile, StorageFailed) as error:
         if isinstance(error, StorageFailed):
             on_trouble(error)
         return dispatch, GpuPolicy(), f"the GPU policy cannot be read: {error}"
+
+
+_standing: dict[str, tuple[object, float, object]] = {}  # path: which file, kept until, what it says
+
+
+def _as_it_stands(path: str, read: Callable[[], Value]) -> Value:
+    """What `read` makes of the file at `path`, or has made of that very file within `KEPT_S`. A refusal is not kept."""
+    found, now = files.identity(path), time.monotonic()
+    which, until, value = _standing.get(path, (None, 0.0, None))
+    if which != found or now >= until:
+        value = read()
+        _standing[path] = (found, now + KEPT_S, value)
+    return cast(Value, value)
 
 
 def _groups(dispatch: Mapping[str, object]) -> dict[str, Group]:

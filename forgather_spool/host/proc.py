@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+_READ_BYTES = 64 * 1024
 _CGROUP2_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # the second is systemd's hybrid layout
 
 
@@ -259,5 +260,11 @@ _GONE_OR_THREADED = (19, 95)
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read() or b""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while chunk := os.read(fd, _READ_BYTES):
+            data += chunk
+        return data
+    finally:
+        os.close(fd)

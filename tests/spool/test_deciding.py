@@ -73,6 +73,44 @@ def test_a_job_with_a_card_is_found_while_no_job_without_one_may_start(spool: Sp
     assert [start.job_id for start in decision.starts] == [wants_one[1]]
 
 
+def test_where_no_card_has_room_it_is_not_asked_for_in_each_pass(
+    spool: Spool, deciding: Deciding, monkeypatch: pytest.MonkeyPatch
+):
+    """To open NVML costs milliseconds; looked at again is at once when a job of ours has left its cards."""
+    looks: list[int] = []
+
+    def read(visible: str | None) -> GpuReading:
+        looks.append(1)
+        return GpuReading(gpus=(), problem="no driver")
+
+    monkeypatch.setattr(nvml, "read_gpus", read)
+    settings.change_dispatch(spool.paths, no_gpu_limit=1)
+    plain, holder = builders.running(spool), builders.running(spool)
+    for _ in range(3):
+        builders.submitted(spool)
+    deciding.look()
+    claims = {plain[1]: builders.a_claim(plain), holder[1]: builders.a_claim(holder, cards=(0,))}
+
+    for _ in range(3):
+        deciding.decide(claims, {})
+    assert looks == [1]
+    deciding.decide({plain[1]: claims[plain[1]]}, {})
+
+    assert looks == [1, 1]
+
+
+def test_what_the_owner_sets_counts_in_the_next_decision(spool: Spool, deciding: Deciding):
+    entry = builders.submitted(spool)
+    deciding.look()
+    assert started(deciding) == [entry[1]]
+
+    settings.change_dispatch(spool.paths, paused=True)
+    assert started(deciding) == []
+    settings.change_dispatch(spool.paths, paused=False)
+
+    assert started(deciding) == [entry[1]]
+
+
 def test_no_card_is_looked_at_for_jobs_that_want_none(spool: Spool, deciding: Deciding, cards):
     """An open NVML keeps the driver loaded."""
     builders.submitted(spool)

@@ -30,9 +30,10 @@ def read_bytes(path: str, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
     except OSError as error:
         raise cannot_open(path, error) from None
     try:
-        _check_regular(path, os.fstat(fd), limit_bytes)
+        found = os.fstat(fd)
+        _check_regular(path, found, limit_bytes)
         chunks = []
-        while chunk := os.read(fd, 1 << 20):
+        while chunk := os.read(fd, found.st_size + 1):
             chunks.append(chunk)
             if sum(map(len, chunks)) > limit_bytes:
                 raise UnreadableFile(f"{path}: grew past {limit_bytes} bytes while it was read")
@@ -89,6 +90,16 @@ def exists(path: str) -> bool:
         StorageFailed: nobody can say now.
     """
     return _look_at(path) is not None
+
+
+def identity(path: str) -> object:
+    """What differs for another file at `path`, and for this one once it was written to; None: there is none.
+
+    Raises:
+        StorageFailed: nobody can say now.
+    """
+    found = _look_at(path)
+    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def is_directory(path: str) -> bool:
