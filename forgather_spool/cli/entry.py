@@ -25,17 +25,17 @@ def _run(words: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["submit"]:
         _announce()
-        from forgather_spool.cli import submit_options
+        from forgather_spool.cli.submit.options import split
 
-        split = submit_options.split(words[1:])
-        if split is not None:
-            from forgather_spool.cli import submit
+        given = split(words[1:])
+        if given is not None:
+            from forgather_spool.cli.submit import one
 
-            return submit.run(*split)
+            return one.run(*given)
     if words[:2] == ["control", "status"]:
-        from forgather_spool.cli import control_status
+        from forgather_spool.cli.control import status
 
-        code = control_status.run(words[2:])
+        code = status.run(words[2:])
         if code is not None:
             return code
     from forgather_spool.cli import app

@@ -18,16 +18,15 @@ from typing import IO
 
 import click
 
+from forgather_spool.cli.job.document import as_json
+from forgather_spool.cli.quantities import SIZE_FORMS, duration_s, size_bytes
+from forgather_spool.cli.show import shown
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, JobFailed, Missing, UnreadableFile, UsageError
 from forgather_spool.job import OUTCOME_WORDS, Result, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.place import Ended, ended_places
 from forgather_spool.spool.queue import Spool
-
-from .job_document import as_json
-from .quantities import SIZE_FORMS, duration_s, size_bytes
-from .show import shown
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 WHEN_FORMS = "2026-11-21, 2026-11-21T14:00 or so long ago, e.g. 30d"

@@ -8,6 +8,10 @@ from typing import cast
 
 import click
 
+from forgather_spool.cli import tell
+from forgather_spool.cli.job.document import as_json
+from forgather_spool.cli.show import shown
+from forgather_spool.cli.table import render, terminal_width
 from forgather_spool.errors import ForgatherError, StorageFailed, UsageError
 from forgather_spool.runs import summary as facts
 from forgather_spool.runs.chain import with_what_it_continues
@@ -16,11 +20,6 @@ from forgather_spool.runs.find import run_files
 from forgather_spool.runs.plot import FORMATS, Look, picture
 from forgather_spool.runs.read import Axis, Run, read_run
 from forgather_spool.runs.terminal import drawing
-
-from . import tell
-from .job_document import as_json
-from .show import shown
-from .table import render, terminal_width
 
 HEADERS = ("RUN", "STARTED", "STEPS", "LOSS", "EVAL LOSS", "FILE")
 PATH = click.Path(path_type=Path)

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from forgather_spool.cli.table import clipped
 from forgather_spool.spool.changes import Changes
 from forgather_spool.spool.queue import Spool
-
-from .table import clipped
 
 AGES_S = 10.0  # "12s ago" grows by itself
 ECHO_S = 1.0  # after a change: what follows from it and wakes nobody, such as a runner's start

@@ -9,7 +9,7 @@ import os
 import sys
 
 from forgather_spool.cli import reported
-from forgather_spool.cli.job_document import job_document
+from forgather_spool.cli.job.document import job_document
 from forgather_spool.document import Document
 from forgather_spool.host import proc
 from forgather_spool.job import describe

@@ -191,7 +191,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_build_is_told_in_the_way_that_suits_its_reader(way: str) -> None:
     """On a terminal a bar that is gone in the end; with --json objects; with --quiet nothing."""
     program = (
-        "import sys, forgather_spool.cli.dataset_progress as d, forgather_spool.dataset.progress as p\n"
+        "import sys, forgather_spool.cli.dataset.progress as d, forgather_spool.dataset.progress as p\n"
         "d.BAR_AFTER_S = p.QUIET_S = 0\n"
         f"with d.progress_told(json_={way == 'json'}, quiet={way == 'quiet'}):\n"
         "    p.teller()('bytes indexed', 3, 4)\n"

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("aiohttp")
 
 from forgather_spool.cli import dataset_server as command
-from forgather_spool.cli import dataset_server_queue
+from forgather_spool.cli.dataset import server_queue as dataset_server_queue
 from forgather_spool.dataset_server import settings as module
 from forgather_spool.dataset_server.settings import Settings, merged, read_file
 from forgather_spool.dataset_server.tokens import token_for

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from forgather_spool import array
-from forgather_spool.cli import history, order_words, quantities
+from forgather_spool.cli import history, quantities
+from forgather_spool.cli.submit import order_words
 from forgather_spool.errors import BadDocument, ForgatherError, UsageError
 from forgather_spool.gpu import excluded_indices
 from forgather_spool.notify import target

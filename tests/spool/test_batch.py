@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.cli.listing import Wanted, take_listing
+from forgather_spool.cli.sched.listing import Wanted, take_listing
 from forgather_spool.errors import BadDocument, StorageFailed
 from forgather_spool.job import State
 from forgather_spool.spool import admit, batch

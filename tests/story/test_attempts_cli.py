@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from forgather_spool.cli.job import job
-from forgather_spool.cli.sched import sched
+from forgather_spool.cli.job.command import job
+from forgather_spool.cli.sched.command import sched
 from forgather_spool.errors import UsageError
 from forgather_spool.spool.queue import Spool
 from tests import builders
 
-TAIL = "from forgather_spool.cli import job; job.nudge = lambda spool: None; job.job()"
+TAIL = "from forgather_spool.cli.job import command; command.nudge = lambda spool: None; command.job()"
 
 
 @pytest.fixture
 def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
     monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FORGATHER_HOST_KIND", "process")
-    monkeypatch.setattr("forgather_spool.cli.job.nudge", lambda spool: None)
+    monkeypatch.setattr("forgather_spool.cli.job.command.nudge", lambda spool: None)
     return Spool().create()
 
 

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from forgather_spool import doctor as doctors
-from forgather_spool.cli.doctor import doctor
+from forgather_spool.cli.machine.doctor import doctor
 from forgather_spool.doctor import examine, storage, systemd
 from forgather_spool.doctor.finding import Finding, Level, Verdict
 from forgather_spool.errors import Missing

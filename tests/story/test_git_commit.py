@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.cli.git_commit import git_commit
+from forgather_spool.cli.submit.git_commit import git_commit
 
 ENVIRON = {
     "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",

@@ -27,7 +27,7 @@ ROOT = Path(gpu_kill.__file__).parents[2]
 PROGRAM = """
 import sys
 from forgather_spool.cli import reported
-from forgather_spool.cli.gpu import gpu
+from forgather_spool.cli.gpu.command import gpu
 sys.exit(reported(lambda: gpu(sys.argv[1:], standalone_mode=False) or 0))
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from forgather_spool.cli.job import job
+from forgather_spool.cli.job.command import job
 from forgather_spool.errors import Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, State
@@ -27,9 +27,9 @@ from tests import builders
 from tests.waiting import wait_until
 
 PROGRAM = """
-from forgather_spool.cli import job, stopping
-job.nudge = stopping.nudge = lambda spool: None
-job.job()
+from forgather_spool.cli.job import command, stopping
+command.nudge = stopping.nudge = lambda spool: None
+command.job()
 """
 
 
@@ -37,7 +37,7 @@ job.job()
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Homes whose dispatcher was woken; none is."""
     homes: list[str] = []
-    for module in ("job", "stopping"):
+    for module in ("job.command", "job.stopping"):
         monkeypatch.setattr(f"forgather_spool.cli.{module}.nudge", lambda spool: homes.append(spool.paths.home))
     return homes
 
@@ -430,7 +430,7 @@ def test_force_kill_reaches_the_job_of_a_runner_that_does_not_react(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its runner is stopped or dead: everything in the scope gets KILL from here."""
-    monkeypatch.setattr("forgather_spool.cli.stopping.RUNNER_REACTS_S", 0.0)
+    monkeypatch.setattr("forgather_spool.cli.job.stopping.RUNNER_REACTS_S", 0.0)
     scope = "forgather-job-test-1.scope"
     victim = subprocess.Popen(["sleep", "600"], env={**os.environ, "FORGATHER_SCOPE": scope})
     entry = builders.taken(spool, host=proc.host_name())
@@ -466,7 +466,7 @@ def test_force_kill_needs_no_space_on_the_disk(spool: Spool, monkeypatch: pytest
     def full(*_: object, **__: object) -> None:
         raise StorageFailed("cannot write x: No space left on device")
 
-    monkeypatch.setattr("forgather_spool.cli.stopping.stop", full)
+    monkeypatch.setattr("forgather_spool.cli.job.stopping.stop", full)
 
     error = failure("force-kill", "--yes", entry[1])
 
@@ -476,7 +476,7 @@ def test_force_kill_needs_no_space_on_the_disk(spool: Spool, monkeypatch: pytest
 
 
 def test_a_job_of_another_host_cannot_be_signalled_from_here(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forgather_spool.cli.stopping.RUNNER_REACTS_S", 0.0)
+    monkeypatch.setattr("forgather_spool.cli.job.stopping.RUNNER_REACTS_S", 0.0)
     entry = builders.running(spool, host="faraway")
 
     assert isinstance(failure("force-kill", "--yes", entry[1]), Missing)

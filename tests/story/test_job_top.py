@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from forgather_spool.cli.job_top import size
+from forgather_spool.cli.job.top import size
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import short_id
 from tests.fakes.nvml import FakeCards

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from forgather_spool.cli.metrics import gauges, metrics
-from forgather_spool.cli.prometheus import Gauge, Sample, as_text
+from forgather_spool.cli.machine.metrics import gauges, metrics
+from forgather_spool.cli.machine.prometheus import Gauge, Sample, as_text
 from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import settings
 from forgather_spool.spool.paths import submitted_unix_s

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.cli.stopping import force_kill
+from forgather_spool.cli.job.stopping import force_kill
 from forgather_spool.errors import StorageFailed
 from forgather_spool.host import proc
 from forgather_spool.job import Cancelled, Exited, Result
@@ -187,7 +187,7 @@ def test_a_forced_kill_of_a_job_that_has_just_ended_spares_the_next_of_its_runne
 
     monkeypatch.setenv("FORGATHER_HOST", HOST)
     monkeypatch.setattr("forgather_spool.host.proc.boot_id", lambda: BOOT_ID)
-    monkeypatch.setattr("forgather_spool.cli.stopping.stop", full)
+    monkeypatch.setattr("forgather_spool.cli.job.stopping.stop", full)
     monkeypatch.setattr("forgather_spool.host.proc.is_alive", is_alive)
 
     with pytest.raises(StorageFailed, match="No space"):

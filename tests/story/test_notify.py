@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from forgather_spool.cli.job import job
-from forgather_spool.cli.sched import sched
+from forgather_spool.cli.job.command import job
+from forgather_spool.cli.sched.command import sched
 from forgather_spool.errors import UsageError
 from forgather_spool.host import proc
 from forgather_spool.spool import files, notices, settings

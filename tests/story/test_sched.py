@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgather_spool import schema
-from forgather_spool.cli.listing import HEADERS
-from forgather_spool.cli.sched import sched
+from forgather_spool.cli.sched.command import sched
+from forgather_spool.cli.sched.listing import HEADERS
 from forgather_spool.cli.table import cells, render
 from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuchJob, UsageError
 from forgather_spool.host import proc
@@ -30,7 +30,7 @@ HERE = proc.host_name()
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Homes whose dispatcher was woken; none is."""
     homes: list[str] = []
-    for module in ("sched", "stopping"):
+    for module in ("sched.command", "job.stopping"):
         monkeypatch.setattr(f"forgather_spool.cli.{module}.nudge", lambda spool: homes.append(spool.paths.home))
     return homes
 
@@ -395,9 +395,9 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(spool: Spool) -> None:
 
 def test_somebody_at_the_terminal_is_asked_first(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = builders.ended(spool)
-    monkeypatch.setattr("forgather_spool.cli.tidy._somebody_is_there", lambda: True)
+    monkeypatch.setattr("forgather_spool.cli.sched.tidy._somebody_is_there", lambda: True)
     asked: list[str] = []
-    monkeypatch.setattr("forgather_spool.cli.tidy.confirmed", lambda question: bool(asked.append(question)))
+    monkeypatch.setattr("forgather_spool.cli.sched.tidy.confirmed", lambda question: bool(asked.append(question)))
 
     assert isinstance(failure("cleanup"), JobFailed)
 

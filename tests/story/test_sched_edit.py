@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from forgather_spool.cli import editing
-from forgather_spool.cli.sched import sched
+from forgather_spool.cli.sched import editing
+from forgather_spool.cli.sched.command import sched
 from forgather_spool.errors import BadDocument, Missing, UsageError
 from forgather_spool.job import State
 from forgather_spool.spool import files, order
@@ -27,7 +27,7 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture
 def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
-    monkeypatch.setattr("forgather_spool.cli.sched_order.nudge", lambda spool: None)
+    monkeypatch.setattr("forgather_spool.cli.sched.order_command.nudge", lambda spool: None)
     monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", "true")

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from forgather_spool.cli.moving import After, Before, priority_for
-from forgather_spool.cli.sched import sched
+from forgather_spool.cli.sched.command import sched
+from forgather_spool.cli.sched.moving import After, Before, priority_for
 from forgather_spool.errors import JobFailed, NoSuchJob, UsageError
 from forgather_spool.job import State
 from forgather_spool.schema import PRIORITY_LIMIT
@@ -28,7 +28,7 @@ from tests import builders
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Homes whose dispatcher was woken; none is."""
     homes: list[str] = []
-    for module in ("sched", "sched_order", "sched_group"):
+    for module in ("sched.command", "sched.order_command", "sched.group_command"):
         monkeypatch.setattr(f"forgather_spool.cli.{module}.nudge", lambda spool: homes.append(spool.paths.home))
     return homes
 

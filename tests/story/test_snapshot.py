@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from forgather_spool.cli.starter import FILES
+from forgather_spool.cli.train.starter import FILES
 from forgather_spool.snapshot import sweep, take
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import locate

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from forgather_spool.cli import top_model
-from forgather_spool.cli.top import top
+from forgather_spool.cli.top import model as top_model
+from forgather_spool.cli.top.command import top
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.job import State
 from forgather_spool.spool.batch import submit_one
@@ -23,7 +23,7 @@ from forgather_spool.spool.queue import Spool
 from tests import builders
 
 pytest.importorskip("textual")
-from forgather_spool.cli.top_app import TopApp
+from forgather_spool.cli.top.app import TopApp
 
 SIZES = [(80, 24), (120, 40)]
 PATIENCE = 600  # passes of 20 ms
@@ -227,7 +227,7 @@ def test_a_damaged_spool_is_said_and_the_screen_stays(spool: Spool) -> None:
         lines = await screen.shows("dispatch.json")
         assert screen.app.is_running and len(lines) == 30
 
-    on_screen(spool, story)
+    on_screen(spool, story, (200, 30))  # so that the whole path is there
 
 
 def test_a_long_queue_is_read_only_as_far_as_it_is_shown(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_without_a_terminal_or_textual_it_says_what_else_there_is(monkeypatch: p
 
     program = "import sys; sys.modules['textual'] = None; sys.modules['textual.app'] = None\n"
     program += "sys.stdin.isatty = sys.stdout.isatty = lambda: True\n"
-    program += "from forgather_spool.cli.top import top\nfrom forgather_spool.errors import Missing\n"
+    program += "from forgather_spool.cli.top.command import top\nfrom forgather_spool.errors import Missing\n"
     program += "try: top.main([], standalone_mode=False)\nexcept Missing as error: print(error, error.hint)"
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.cli.starter import FILES
+from forgather_spool.cli.train.starter import FILES
 from forgather_spool.spool.queue import Spool
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from forgather_spool.cli import units
+from forgather_spool.cli.machine import units
 from forgather_spool.dispatcher.wake import transient_command
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import unit_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forgather_spool.cli.environment import asked, chosen, from_file, looks_secret, not_recorded, secret_in
+from forgather_spool.cli.submit.environment import asked, chosen, from_file, looks_secret, not_recorded, secret_in
 from forgather_spool.errors import UsageError
 
 SHELL = {

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from forgather_spool.cli.order_words import after, begin_at, notify, retry_on
+from forgather_spool.cli.submit.order_words import after, begin_at, notify, retry_on
 from forgather_spool.errors import UsageError
 
 NOW = datetime.fromisoformat("2026-11-21T15:30:00+01:00")  # a Saturday

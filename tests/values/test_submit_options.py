@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgather_spool.cli.submit_command import collect, submit
-from forgather_spool.cli.submit_options import OPTIONS, split
+from forgather_spool.cli.submit.command import collect, submit
+from forgather_spool.cli.submit.options import OPTIONS, split
 
 USUAL = [
     [],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from forgather_spool import trainer_control
-from forgather_spool.cli.control_status import lines_of
+from forgather_spool.cli.control.status import lines_of
 from forgather_spool.cli.entry import main
 from forgather_spool.document import dump
 from forgather_spool.errors import BadDocument, NoSuchJob

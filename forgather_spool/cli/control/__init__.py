@@ -1,0 +1,1 @@
+"""Running trainers: asking them, and what they answer."""

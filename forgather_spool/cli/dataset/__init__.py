@@ -1,0 +1,1 @@
+"""Data sets and the servers of them."""

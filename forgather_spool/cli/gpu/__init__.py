@@ -1,0 +1,1 @@
+"""The cards: who is on them, and who may be."""

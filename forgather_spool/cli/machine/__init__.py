@@ -1,0 +1,1 @@
+"""This machine and its health: units, dispatcher, doctor, certificates, numbers."""

@@ -1,0 +1,300 @@
+"""What `sched list` shows: queued jobs in the order they start, then active ones, then those that ended last.
+
+Numbers come from names. Only the rows shown are read, unless jobs are looked
+for by name or by a state that a name does not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import islice
+
+from forgather_spool.cli.job.document import command_line, job_document, submitted_at
+from forgather_spool.cli.sched.array_rows import ArrayRow, array_rows
+from forgather_spool.cli.sched.reasons import pending_reasons
+from forgather_spool.cli.show import shown
+from forgather_spool.cli.spans import ago
+from forgather_spool.cli.table import natural_width, render
+from forgather_spool.document import Document
+from forgather_spool.job import State, describe
+from forgather_spool.pending import PendingReason
+from forgather_spool.spool.batch import help_along
+from forgather_spool.spool.look import Job, read_all
+from forgather_spool.spool.paths import any_member, end_of_family, family_of, short_id
+from forgather_spool.spool.place import (
+    Place,
+    active_places,
+    ended_count,
+    ended_places,
+    held_places,
+    rejected_places,
+    waiting_place,
+)
+from forgather_spool.spool.queue import Entry, Spool
+
+HEADERS = ("Status", "ID", "Type", "Pri", "GPUs", "Name/Command", "Time", "Reason/Outcome")
+NAME_COLUMN = 5
+Line = tuple[str, ...]
+ACTIVE = frozenset({State.LAUNCHING, State.RUNNING, State.ENDING})
+COUNTED_AT_MOST = 20_000  # ended jobs; of a million the names alone take a second
+BY_DEFAULT = frozenset(State) - {State.REJECTED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which jobs to list. `limit` is per section; None lists all. `name` is a glob, `group` exact, `only` ids.
+
+    Unless `members`, an array is one row, where its first member would stand.
+    """
+
+    states: frozenset[State] = BY_DEFAULT
+    name: str | None = None
+    group: str | None = None
+    limit: int | None = 20
+    reasons: bool = True
+    members: bool = True
+    only: frozenset[str] | None = None
+
+    @property
+    def by_content(self) -> bool:
+        """Whether the job itself must be read to tell."""
+        return self.name is not None or self.group is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rows of one kind, and how many more there are; None: some, not counted."""
+
+    title: str
+    jobs: tuple[Job, ...]
+    more: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`reasons` by job id, for the waiting jobs listed. `rejected_files` counts all that was set aside.
+
+    `arrays` by id: each stands for all its members in the row of the one that is listed.
+    """
+
+    sections: tuple[Section, ...]
+    rejected_files: int
+    reasons: dict[str, PendingReason] = field(default_factory=dict)
+    arrays: dict[str, ArrayRow] = field(default_factory=dict)
+
+
+def take_listing(spool: Spool, wanted: Wanted) -> Listing:
+    """Look once, in the order jobs move: one that moves on meanwhile is listed where it was, not twice."""
+    help_along(spool)
+    reader = _Reader(spool, wanted)
+    sections = []
+    reasons: dict[str, PendingReason] = {}
+    held = waiting = None
+    if State.HELD in wanted.states:  # read first: one that is released meanwhile is found in the queue
+        places_held = held_places(spool)
+        held = reader.section("held", places_held, lambda: reader.rows([place.job_id for place in places_held]))
+    if State.WAITING in wanted.states:
+        entries = waiting = spool.waiting()
+        places = (waiting_place(spool, entry) for entry in reader.one_of_each(entries))
+        sections.append(reader.section("waiting", places, lambda: reader.rows([job_id for _, job_id in entries])))
+        if wanted.reasons:
+            found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
+            reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
+    if held is not None:
+        sections.append(held)
+    if wanted.states & ACTIVE:
+        active = active_places(spool)
+        every = wanted.states >= ACTIVE
+        sections.append(
+            reader.section(
+                "active", active, (lambda: reader.rows([place.job_id for place in active])) if every else None
+            )
+        )
+    if State.DONE in wanted.states:
+        sections.append(
+            reader.section("ended", ended_places(spool, exact=wanted.limit is None), lambda: reader.ended_rows())
+        )
+    rejected = rejected_places(spool)
+    if State.REJECTED in wanted.states:
+        sections.append(reader.section("rejected", rejected, lambda: len(rejected)))
+    arrays = {} if wanted.members else array_rows(spool, reader.families, waiting)
+    return Listing(tuple(sections), len(rejected), reasons, arrays)
+
+
+class _Reader:
+    """Reads jobs until there are enough of those wanted. `read` is every job it has read, wanted or not."""
+
+    def __init__(self, spool: Spool, wanted: Wanted) -> None:
+        self.read: list[Job] = []
+        self.families: set[str] = set()
+        self._spool = spool
+        self._wanted = wanted
+        self._listed: set[str] = set()
+
+    def section(self, title: str, places: Iterable[Place], count: Callable[[], int | None] | None) -> Section:
+        """`count` tells how many there are in all; None where names do not tell."""
+        limit = self._wanted.limit
+        fitting = self._fitting(places)
+        found = tuple(fitting if limit is None else islice(fitting, limit + 1))
+        jobs = found[:limit]
+        self._listed.update(job.job_id for job in jobs)
+        if len(found) == len(jobs):
+            return Section(title, jobs)
+        total = None if count is None or self._wanted.by_content else count()
+        return Section(title, jobs, None if total is None else total - len(jobs))
+
+    def rows(self, job_ids: list[str]) -> int:
+        """How many rows these would be, an array being one."""
+        if self._wanted.only is not None:
+            job_ids = list(self._wanted.only.intersection(job_ids))
+        if self._wanted.members or not any_member(job_ids):
+            return len(job_ids)
+        return len({job_id.partition("[")[0] for job_id in job_ids})
+
+    def ended_rows(self) -> int | None:
+        """The same for ended jobs; None: they are not counted."""
+        some = self.families or self._wanted.only is not None
+        return None if some else ended_count(self._spool, COUNTED_AT_MOST)
+
+    def _is_asked_for(self, job_id: str) -> bool:
+        return self._wanted.only is None or job_id in self._wanted.only
+
+    def _fitting(self, places: Iterable[Place]) -> Iterator[Job]:
+        for job in read_all(self._spool, self._first_of_each(places)):
+            self.read.append(job)
+            fits = job.state in self._wanted.states and _fits(job, self._wanted)
+            if fits and job.job_id not in self._listed:
+                self._note_family(job)
+                yield job
+
+    def _first_of_each(self, places: Iterable[Place]) -> Iterator[Place]:
+        """The places asked for; of an array that has a row already, none."""
+        return (place for place in places if self.has_no_row(place.job_id))
+
+    def one_of_each(self, entries: list[Entry]) -> Iterator[Entry]:
+        """Those whose array has no row yet by the time they are asked for; quick, for 100,000 members."""
+        at = 0
+        while at < len(entries):
+            family = entries[at][1].partition("[")[0]  # a job of its own is in none: its id is no array's
+            if family not in self.families:
+                yield entries[at]
+            at = end_of_family(entries, at) if family in self.families else at + 1
+
+    def has_no_row(self, job_id: str) -> bool:
+        """Whether it is asked for, and its array has no row yet."""
+        return self._is_asked_for(job_id) and (self._wanted.members or family_of(job_id) not in self.families)
+
+    def _note_family(self, job: Job) -> None:
+        family = family_of(job.job_id)
+        if family is not None and not self._wanted.members:
+            self.families.add(family)
+
+
+def _fits(job: Job, wanted: Wanted) -> bool:
+    if job.spec is None:
+        return not wanted.by_content
+    by_name = wanted.name is None or fnmatchcase(job.spec.name or "", wanted.name)
+    return by_name and wanted.group in (None, job.spec.group)
+
+
+def as_document(spool: Spool, listing: Listing) -> Document:
+    """What `sched list --json` prints: version, jobs, more {section: how many were left out}, rejected_files."""
+    jobs = [
+        job_document(spool, job, listing.reasons.get(job.job_id))
+        for section in listing.sections
+        for job in section.jobs
+    ]
+    more = {section.title: section.more for section in listing.sections}
+    return {"version": 1, "jobs": jobs, "more": more, "rejected_files": listing.rejected_files}
+
+
+def as_table(listing: Listing, *, width: int | None, now: datetime | None = None) -> list[str]:
+    """Lines for a person; every text from a file is escaped."""
+    now = now or datetime.now(UTC)
+    with_groups = any(job.spec and job.spec.group for section in listing.sections for job in section.jobs)
+    rows: list[Line | str] = []
+    for section in listing.sections:
+        rows += [_row(job, listing, now, with_groups) for job in section.jobs]
+        if section.more != 0:
+            number = "" if section.more is None else f"{section.more:,} "
+            rows.append(f"… and {number}more {section.title} (--all, or --limit N)")
+    headers = _with_group(HEADERS, "Group") if with_groups else HEADERS
+    if width is not None and natural_width(headers, rows) > width:
+        headers, rows = _narrow(headers, rows)
+    return render(headers, rows, width=width, name_column=headers.index("Name/Command"))
+
+
+def _narrow(headers: Line, rows: list[Line | str]) -> tuple[Line, list[Line | str]]:
+    """The same with ids short and without the type; without priorities where none has any."""
+    at = {name: headers.index(name) for name in ("ID", "Type", "Pri")}
+    full = [row for row in rows if not isinstance(row, str)]
+    left_out = {at["Type"]} | ({at["Pri"]} if all(row[at["Pri"]] in ("0", "-") for row in full) else set())
+
+    def narrow(row: Line) -> Line:
+        cells = (short_id(cell) if i == at["ID"] else cell for i, cell in enumerate(row))
+        return tuple(cell for i, cell in enumerate(cells) if i not in left_out)
+
+    return narrow(headers), [row if isinstance(row, str) else narrow(row) for row in rows]
+
+
+def _with_group(row: Line, group: str) -> Line:
+    """The column is there when a job listed has a group."""
+    return (*row[:NAME_COLUMN], group, *row[NAME_COLUMN:])
+
+
+def _row(job: Job, listing: Listing, now: datetime, with_groups: bool) -> Line:
+    reason = listing.reasons.get(job.job_id)
+    array = listing.arrays.get(family_of(job.job_id) or "")
+    row = _job_row(job, reason, now) if array is None else _array_row(job, array, reason, now)
+    return _with_group(row, shown(job.spec.group or "-") if job.spec else "-") if with_groups else row
+
+
+def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> Line:
+    spec, claim = job.spec, job.claim
+    cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
+    return (
+        job.state.value,
+        shown(job.job_id),
+        shown(spec.type) if spec else "-",
+        "-" if job.priority is None else str(job.priority),
+        f"{spec.gpus}{cards}" if spec else "-",
+        shown(spec.name or command_line(spec)) if spec else "-",
+        _time(job, now),
+        shown(_remark(job, reason)),
+    )
+
+
+def _array_row(job: Job, array: ArrayRow, reason: PendingReason | None, now: datetime) -> Line:
+    """`job` is the member that stands for it; the reason is that of the next one to start."""
+    why = f"; {reason.text}" if reason is not None and not array.counts.active else ""
+    spec = job.spec
+    return (
+        "array",
+        shown(f"{family_of(job.job_id)}[*]"),
+        shown(spec.type) if spec else "-",
+        "-" if job.priority is None else str(job.priority),
+        str(spec.gpus) if spec else "-",
+        shown(spec.name or command_line(spec)) if spec else "-",
+        _time(job, now),
+        shown(array.text + why),
+    )
+
+
+def _time(job: Job, now: datetime) -> str:
+    """Since the latest thing that happened to it."""
+    if job.result is not None:
+        return ago(job.result.ended_at, now)
+    claimed_at = None if job.claim is None else job.claim.claimed_at
+    return ago(job.started_at or claimed_at or submitted_at(job), now)
+
+
+def _remark(job: Job, reason: PendingReason | None) -> str:
+    if job.problem is not None:
+        return job.problem
+    if job.result is not None:
+        return describe(job.result.outcome)
+    why = "" if reason is None else reason.text
+    return f"attempt {job.attempt}, {job.again.text}: {why}" if job.again and job.state is State.WAITING else why

@@ -1,0 +1,291 @@
+"""`forgather submit`: from what was given to a job in the queue.
+
+Decides nothing about running it. On return the job is on disk for good; the
+dispatcher is then woken, which may fail without harm. Remarks go to stderr.
+
+Light: everything here is paid for by each submit of a script's thousand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from forgather_spool import schema
+from forgather_spool.cli import complain, warn
+from forgather_spool.cli.submit import environment
+from forgather_spool.cli.submit.git_commit import git_commit
+from forgather_spool.cli.submit.options import OPTIONS, ORDER_FIELDS, Given, fields
+from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
+from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UsageError
+from forgather_spool.host import user_manager
+from forgather_spool.spool.paths import Paths
+from forgather_spool.spool.queue import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forgather_spool.cli.submit.snapshots import Snapshots
+
+
+def run(given: Given, words: list[str]) -> int:
+    """Submit, or show what would be. `given` and `words` as `options.split` has them.
+
+    Raises:
+        UsageError: a value that cannot be meant; it names the option.
+        SpoolUnsafe, StorageFailed: there is no safe place for it; nothing was submitted.
+    """
+    if "batch" in given:
+        from forgather_spool.cli.submit import many
+
+        return many.run(given, words)
+    if "follow" in given and "array" in given:
+        raise UsageError("--follow with --array: one terminal follows one job", hint="forgather job wait --all JOB...")
+    spool = Spool()
+    spec, remarks = _spec(given, words, os.environ, spool)
+    remarks += refuse_too_many_gpus(spec, spool.paths)
+    if not given.get("quiet"):
+        for remark in remarks:
+            warn(remark)
+    if given.get("dry-run"):
+        sys.stdout.write(dump(spec).decode())
+        return 0
+    if "snapshot" in given:
+        snapshots_for(spool, given).add_to(spec)
+    if "array" in spec:
+        from forgather_spool.cli.submit import many
+
+        return many.submit_array(spool.create(), given, spec)
+    job_id = spool.create().submit(spec)
+    try:
+        _say(given, spec, job_id)
+    finally:
+        if not spec.get("hold"):
+            wake_up(spool.paths, quiet=bool(given.get("quiet")))
+    if given.get("follow"):
+        from forgather_spool.cli.job import following
+
+        return following.stream(spool, job_id, lines=None, follow=True)
+    return 0
+
+
+def snapshots_for(spool: Spool, given: Given) -> Snapshots:
+    """What adds them, as these options have it; imported when one is asked for."""
+    from forgather_spool.cli.submit.snapshots import Snapshots
+
+    return Snapshots(spool, keep="keep-worktree" in given, quiet="quiet" in given)
+
+
+def _say(given: Given, spec: Document, job_id: str) -> None:
+    """The answer goes out before anybody is woken: the job is safe, whatever comes now."""
+    if given.get("json"):
+        line = dump({"job_id": job_id, **spec}).decode()
+    elif given.get("quiet"):
+        line = f"{job_id}\n"
+    else:
+        line = f"{entered(job_id, spec)}\n"
+    if given.get("follow"):  # stdout is the job's
+        complain(line.rstrip("\n"))
+        return
+    answer(line, f"the job is queued as {job_id}, but its id")
+
+
+def answer(text: str, what: str) -> None:
+    """`text` to stdout. Raises StorageFailed: `what` cannot be written there."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"{what} cannot be written to stdout: {error.strerror}"
+        raise StorageFailed(message, hint="do not submit it again; forgather sched list shows it") from None
+
+
+def entered(job_id: str, spec: Document) -> str:
+    """The line that a job was submitted, for every command that does."""
+    where = "held" if spec.get("hold") else "queued"
+    return f"{where}: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})"
+
+
+def wake_up(paths: Paths, *, quiet: bool) -> None:
+    """Have a dispatcher look. Cannot fail: what is queued stays queued, so it is only said."""
+    from forgather_spool.dispatcher.wake import wake
+
+    try:
+        wake(paths)
+    except ForgatherError as error:
+        if not quiet:
+            warn(f"the job is queued, but no dispatcher could be woken: {error}")
+
+
+def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spool) -> tuple[Document, list[str]]:
+    """The checked spec, and remarks for the user."""
+    document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
+    if "script" in given:
+        from forgather_spool.cli.submit import script_text
+
+        script_text.add_to(document, str(given["script"]), words)
+    remarks = add_surroundings(document, given, environ)
+    check_together(document, spool)
+    _check(document)
+    return document, [*remarks, *_remarks(document, environ)]
+
+
+def options_alone(given: Given, spool: Spool) -> Document:
+    """What the options say, checked: for many jobs that say the rest themselves. Raises UsageError."""
+    document: Document = {"version": schema.VERSION, "argv": ["true"], **fields(given)}
+    check_after(document, spool)
+    _check(document)
+    del document["argv"]
+    return document
+
+
+def refuse_too_many_gpus(spec: Document, paths: Paths, option: str = "--gpus") -> list[str]:
+    """As `known_cards.refuse_too_many`; a job without cards pays nothing for it."""
+    if not spec.get("gpus"):
+        return []
+    from forgather_spool.cli.submit import known_cards
+
+    return known_cards.refuse_too_many(spec, paths, option)
+
+
+def add_surroundings(document: Document, given: Given, environ: Mapping[str, str]) -> list[str]:
+    """Add the directory, the environment and the commit it is submitted from; remarks for the user."""
+    cwd = _directory(given.get("cwd"))
+    document["cwd"] = cwd
+    env, remarks = _env(given, environ)
+    document["env"] = env
+    commit = git_commit(cwd)
+    if commit is not None:
+        document["git_commit"] = commit
+    return remarks
+
+
+def check_together(document: Document, spool: Spool) -> None:
+    """Refuse what means nothing together, and put ids where jobs are named. Raises UsageError."""
+    if not ORDER_FIELDS.isdisjoint(document):
+        from forgather_spool.cli.submit import order_checks
+
+        order_checks.refuse_contradictions(document)
+        check_after(document, spool)
+
+
+def check_after(document: Document, spool: Spool) -> None:
+    """Put ids where jobs are named. Raises UsageError: one is none."""
+    if "after" in document:
+        from forgather_spool.cli.submit import order_checks
+
+        order_checks.resolve_after(spool, document)
+
+
+def _check(document: Document) -> None:
+    """Against the table of specs, in the words of the command line.
+
+    Raises:
+        UsageError: what the table refuses, or a whole that is too large.
+    """
+    if not document["argv"]:
+        raise UsageError("no command given", hint="forgather submit [OPTIONS] -- CMD [ARG]...")
+    try:
+        size_bytes = len(dump(document))  # first: the table takes for granted that text is text
+        schema.check(document, schema.SPEC, unknown="refuse")
+    except BadDocument as error:
+        raise UsageError(f"{in_words(error.where)}: {error.problem}", hint=error.hint or _HINT) from None
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise UsageError(
+            f"the job is {size_bytes} bytes, more than {MAX_DOCUMENT_BYTES}",
+            hint="put the data into a file and pass its name",
+        )
+
+
+_HINT = "forgather submit --help"
+LINGER_REMARK = "jobs die 10 s after your last logout; to let them go on: loginctl enable-linger"
+
+
+def in_words(where: str) -> str:
+    """``$.gpu_memory_bytes`` is ``--gpu-memory``, ``$.argv[1]`` is the command's argument 1."""
+    field = where.removeprefix("$.").partition(".")[0].partition("[")[0]
+    for option in OPTIONS:
+        if option.field == field:
+            return f"--{option.name}"
+    if field == "argv":
+        return f"argument {where.partition('[')[2].rstrip(']')} of the command"
+    return {"cwd": "the directory", "script": "--script"}.get(field, where)
+
+
+# -- what goes with it ------------------------------------------------------------------------------------------------
+
+
+def _directory(given: object) -> str:
+    """Absolute, links in it kept. Raises UsageError: it is not there."""
+    try:
+        path = os.path.abspath(os.path.expanduser(str(given))) if given is not None else os.getcwd()
+        is_directory = os.path.isdir(path)
+    except FileNotFoundError:
+        raise UsageError("the current directory has been removed", hint="cd to another, or give --cwd DIR") from None
+    if not is_directory:
+        raise UsageError(f"--cwd {given}: no such directory", hint="make it first; the job starts in it")
+    return path
+
+
+def _env(given: Given, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What is chosen from here, then the files, then --env: later ones win."""
+    env, withheld = environment.chosen(environ)
+    explicit: dict[str, str] = {}
+    for path in _texts(given.get("env-file")):
+        explicit |= environment.from_file(path, environ)
+    explicit |= environment.asked(_texts(given.get("env")), environ)
+    remarks = environment.not_recorded([name for name in withheld if name not in explicit], environ)
+    return env | explicit, remarks
+
+
+def _texts(value: object) -> list[str]:
+    return value if isinstance(value, list) else []
+
+
+# -- what the user should know ----------------------------------------------------------------------------------------
+
+
+def _remarks(spec: Document, environ: Mapping[str, str]) -> list[str]:
+    found = []
+    argv, env = spec["argv"], spec["env"]
+    assert isinstance(argv, list) and isinstance(env, dict)
+    if "script" not in spec and not _is_found(argv[0], env.get("PATH", os.defpath), str(spec["cwd"])):
+        found.append(f"{argv[0]}: no such command yet; the job fails unless it is there when it starts")
+    if "gpu_memory_bytes" in spec and not spec.get("gpus"):
+        found.append("--gpu-memory asks for no card; that is --gpus N, and 0 when not given")
+    if "memory_bytes" in spec or "cpus" in spec:
+        found += _not_enforced(spec, environ)
+    secret = environment.secret_in(argv)
+    if secret is not None:
+        found.append(
+            f"{secret} looks like a secret: arguments are visible to other users in /proc and stay in the journal; "
+            "--env NAME keeps it in a file only you can read"
+        )
+    if ends_with_the_login(environ):
+        found.append(LINGER_REMARK)
+    return found
+
+
+def _not_enforced(spec: Document, environ: Mapping[str, str]) -> list[str]:
+    """Said at submit: a limit that does nothing is found out when the machine is out of memory."""
+    asked = (("memory_bytes", "memory", "--memory"), ("cpus", "cpu", "--cpus"))
+    lacking = [option for field, name, option in asked if field in spec and user_manager.lacks(name, environ)]
+    if not lacking:
+        return []
+    verb = "is" if len(lacking) == 1 else "are"
+    return [f"{' and '.join(lacking)} {verb} accepted, and not enforced on this machine; forgather doctor says why"]
+
+
+def _is_found(command: str, search_path: str, cwd: str) -> bool:
+    if "/" in command:
+        return os.access(os.path.join(cwd, command), os.X_OK)
+    return any(os.access(os.path.join(cwd, folder, command), os.X_OK) for folder in search_path.split(":"))
+
+
+def ends_with_the_login(environ: Mapping[str, str]) -> bool:
+    if environ.get("FORGATHER_HOST_KIND") == "process":
+        return False
+    return user_manager.is_there(environ) and not user_manager.lingers(environ)

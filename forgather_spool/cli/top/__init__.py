@@ -1,0 +1,1 @@
+"""`forgather top`: everything on one screen."""

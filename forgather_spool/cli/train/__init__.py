@@ -1,0 +1,1 @@
+"""Projects and their configs: training here, or as a job."""
