@@ -53,7 +53,8 @@ class FrameWriter:
 
         self._sink = _Pieces()
         self._crc = 0
-        self._empty = pa.RecordBatch.from_pylist([], schema=schema)
+        empty = [pa.nulls(0, field.type) for field in schema]  # made of a list, they would have Arrow import pandas
+        self._empty = pa.RecordBatch.from_arrays(empty, schema=schema)
         options = pa.ipc.IpcWriteOptions(compression=None if codec == "none" else codec)
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), schema, options=options)
 

@@ -25,10 +25,11 @@ from forgather_spool.dataset.errors import BadDataset, ContentChanged
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset_server import hf_cache, openapi, policy
 from forgather_spool.dataset_server.handles import Handle, Handles
+from forgather_spool.dataset_server.memory import GivingBack, anonymous_bytes
 from forgather_spool.dataset_server.policy import Denied
 from forgather_spool.dataset_server.query import Asked, parse_query
 from forgather_spool.dataset_server.settings import Settings
-from forgather_spool.dataset_server.stats import Stats, anonymous_bytes
+from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.streams import Stream
 from forgather_spool.document import Document, dump, parse
 from forgather_spool.errors import BadDocument, ForgatherError, Missing, UsageError
@@ -88,6 +89,7 @@ class Api:
         self._scheme = "https" if tls else "http"
         self._pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="stream")
         self._streams = 0
+        self._memory = GivingBack()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request; what goes wrong in ours is a 500 and no more is told."""
@@ -225,6 +227,7 @@ class Api:
                     await stream.send(request, response, self._stats, reader, self._pool, idle_s)
             finally:
                 self._streams -= 1
+                self._memory.soon()
             return response
 
     def _asked(self, request: web.BaseRequest, handle: Handle) -> Asked:

@@ -8,6 +8,7 @@ import os
 from forgather_spool.dataset.local import local_rows
 from forgather_spool.dataset.progress import plain_lines
 from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset_server.memory import give_back
 from forgather_spool.dataset_server.policy import Wanted, patterns_in
 from forgather_spool.errors import UsageError
 
@@ -22,16 +23,19 @@ def load(wanted: Wanted, *, downloads: bool = False) -> Rows:
     """
     if wanted.confined:
         check_inside(wanted.location, patterns_in(wanted.data_files))
-    return local_rows(
-        wanted.location,
-        wanted.name,
-        wanted.split,
-        wanted.data_files,
-        wanted.revision,
-        on_hub=wanted.source == "hf",
-        downloads=downloads,
-        progress=plain_lines(),
-    )
+    try:
+        return local_rows(
+            wanted.location,
+            wanted.name,
+            wanted.split,
+            wanted.data_files,
+            wanted.revision,
+            on_hub=wanted.source == "hf",
+            downloads=downloads,
+            progress=plain_lines(),
+        )
+    finally:
+        give_back()  # an index may have been built: that takes some memory once
 
 
 def check_inside(folder: str, patterns: list[str]) -> None:

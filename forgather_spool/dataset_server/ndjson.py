@@ -133,7 +133,9 @@ def _timestamps(column: pa.Array) -> list[Any]:
     kind = column.type
     if kind.tz is not None and kind.unit != "ns":
         return [None if value is None else value.isoformat() for value in column.to_pylist()]
-    numbers = column.cast("int64").fill_null(0).to_numpy(zero_copy_only=False)
+    if not len(column):
+        return []
+    numbers = np.frombuffer(column.buffers()[1], np.int64, len(column), column.offset * 8)
     texts: list[Any] = np.datetime_as_string(numbers.view(f"datetime64[{kind.unit}]")).tolist()
     if kind.unit != "s":
         texts = [_short(text) for text in texts]

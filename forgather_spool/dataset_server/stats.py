@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forgather_spool.dataset_server.memory import anonymous_bytes
+
 FIELDS = ("connections", "streams", "requests", "refused", "rows", "bytes", "loads", "broken", "anonymous_bytes")
 _SIZE = 8
 _PLACES = {name: place for place, name in enumerate(FIELDS)}
@@ -109,12 +111,3 @@ class Stats:
         over_s = max(now - then, 1e-3)
         rates = {"rows_per_s": (found["rows"] - rows) / over_s, "bytes_per_s": (found["bytes"] - sent) / over_s}
         return {**found, "uptime_s": now - self._started, "over_s": over_s, **rates, "processes": len(self._all)}
-
-
-def anonymous_bytes() -> int:
-    """What this process holds of memory that is nobody else's (proc(5), RssAnon)."""
-    with open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0

@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+import traceback
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from resource import RUSAGE_THREAD, getrusage
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger("forgather_spool.dataset_server")
-TURNS = 4  # batches in a row before the others get their turn
+TURNS = 2  # batches in a row before the others get their turn
 SLOW_S = 0.010  # of the processor: a batch that takes longer is made in a thread
 CALM = 16  # batches in a thread that needed none, until the next are made on the loop again
 LINES_MEDIA_TYPE = "application/x-ndjson"
@@ -87,22 +88,27 @@ class Stream:
         body = Body(await response.prepare(request))
         watch = _Watch(body, idle_s)
         sent = 0
+        data: list[Piece] = []
         try:
-            async for so_far, data, _ in self._made(pool):
-                size = await body.write(data)
-                watch.progress()
-                stats.given(reader, so_far - sent, size)
-                sent = so_far
+            async with contextlib.aclosing(self._made(pool)) as made:
+                async for so_far, data, _ in made:
+                    size = await body.write(data)
+                    watch.progress()
+                    stats.given(reader, so_far - sent, size)
+                    sent = so_far
             await response.write_eof()
             log.info("stream of %s: complete, %d rows", self._handle.name, sent)
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.CancelledError) as error:
             stats.add("broken", 1)
             log.info("stream of %s: the client left after %d rows", self._handle.name, sent)
+            traceback.clear_frames(error.__traceback__)  # they hold a batch, and the error lives until a collection
             raise
         except Exception as error:  # whatever a format's reader raises: without an end frame the client waits for rows
             stats.add("broken", 1)
             await self._break_off(request, body, sent, error)
         finally:
+            del data  # the error keeps this frame, and would keep the batch
+            del self._encoder
             watch.stop()
             body.close()
 
@@ -115,7 +121,7 @@ class Stream:
         if request.transport is not None:
             request.transport.close()  # sends what is buffered, and no last chunk
 
-    async def _made(self, pool: Executor) -> AsyncIterator[Made]:
+    async def _made(self, pool: Executor) -> AsyncGenerator[Made, None]:
         """Each piece of the body, ready to be sent, with the number of rows up to its end."""
         loop = asyncio.get_running_loop()
         make = self._encoder.made().__next__

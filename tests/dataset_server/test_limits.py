@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset_server import serve, streams
-from forgather_spool.dataset_server.stats import anonymous_bytes
+from forgather_spool.dataset_server.memory import anonymous_bytes
 from tests.dataset_server.conftest import write
 from tests.dataset_server.serving import Served
 from tests.waiting import wait_until
@@ -164,3 +168,38 @@ def test_a_batch_that_waits_for_the_disk_is_made_in_a_thread_and_calm_ones_are_n
     assert streams._next(lambda: (1, [])) == (1, [], False)
     assert streams._next(lambda: (2, [])) == (2, [], True)
     assert streams._next(lambda: (3, [])) == (3, [], True)
+
+
+def test_a_client_that_leaves_takes_its_batch_with_it(tmp_path: Path, large: Path) -> None:
+    """Without waiting for Python's collector: it comes by after thousands of things, however large they are."""
+    with Served(tmp_path / "home", local={"large": str(large)}) as server:
+        handle = server.load("local/large")
+        gc.collect()
+        gc.disable()
+        try:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as one:
+                head = (
+                    f"Host: localhost\r\nAuthorization: {server.auth['Authorization']}\r\nAccept: {MEDIA_TYPE}\r\n\r\n"
+                )
+                one.sendall(f"GET /v1/datasets/{handle}/iter HTTP/1.1\r\n{head}".encode())
+                wait_until(lambda: server.get("/v1/stats").json["streams"] == 1)
+            wait_until(lambda: server.get("/v1/stats").json["streams"] == 0)
+
+            assert not [one for one in gc.get_objects() if isinstance(one, streams._Arrow)]
+        finally:
+            gc.enable()
+
+
+def test_no_stream_has_arrow_import_pandas() -> None:
+    """35 MB of a server's memory, and half a second in which nobody is served."""
+    code = """if True:
+        import sys, pyarrow as pa
+        from forgather_spool.dataset.frames import FrameWriter
+        from forgather_spool.dataset_server import ndjson
+        batch = pa.RecordBatch.from_arrays([pa.nulls(1, pa.timestamp("s"))], names=["when"])
+        assert "pandas" not in sys.modules
+        writer = FrameWriter(batch.schema)
+        writer.batch(0, batch), writer.end(1), ndjson.lines(batch)
+        sys.exit("pandas" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
