@@ -36,6 +36,7 @@ from forgather_spool.host.process import send_signal
 SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
 READY_S = 0.03  # after an `expect`: so long the kernel stays ready, and the connection open
+KEPT_S = 0.25  # the connection after a launch: to make one costs as much as a launch, and often more follow
 EMPTY_PATIENCE_S = 1.0  # for a process on its way into a scope; it takes milliseconds
 RUNNER_BELT_S = 60.0  # the runner enforces time limit and grace, and writes the result; systemd when it cannot
 OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the whole unit
@@ -69,6 +70,7 @@ class SystemdHost:
         self._found_empty: dict[str, float] = {}  # scopes in our way to when (monotonic) they were first seen empty
         self._connection: ManagerConnection | None = None
         self._ready_until = 0.0
+        self._open_until = 0.0
         manager = self._open()
         try:
             self._version = int("".join(c for c in manager.property("Version")[:3] if c.isdigit()) or 0)
@@ -90,6 +92,7 @@ class SystemdHost:
         if self._launches or now < self._ready_until:
             return
         self._ready_until = now + READY_S
+        self._open_until = max(self._open_until, self._ready_until)
         _thread.start_new_thread(_move_to_where_we_are, ())
         try:
             self._open()
@@ -116,7 +119,9 @@ class SystemdHost:
             except ConnectionLost as error:
                 self._lose(str(error))
         self._give_up_waiting(time.monotonic())
-        if not self._launches and time.monotonic() >= self._ready_until:
+        if self._launches:
+            self._open_until = time.monotonic() + KEPT_S
+        elif time.monotonic() >= self._open_until:
             self._hang_up()
         events, self._events = self._events, []
         return events
