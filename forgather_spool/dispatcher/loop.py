@@ -57,6 +57,7 @@ class Dispatcher:
         self._watch = Watch()
         self._look_again_at = 0.0
         self._trouble = ""
+        self._unknown: set[str] = set()  # jobs in running/ that could not be looked at: nobody knows their cards
 
     # -- one pass ---------------------------------------------------------------------------------------------------
 
@@ -90,6 +91,7 @@ class Dispatcher:
         self._trouble = ""
         self._despite_trouble(self._promote)
         self._despite_trouble(self.settler.settle_cancelled)
+        self._unknown.clear()
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
         self._despite_trouble(self.telling.look)
@@ -219,7 +221,12 @@ class Dispatcher:
         batch.promote_decided(self.spool)
 
     def _settle(self, entry: Entry) -> None:
-        self._despite_trouble(lambda: self._settle_one(entry))
+        try:
+            self._settle_one(entry)
+        except StorageFailed as error:
+            self._note_trouble(error)
+            if entry[1] not in self.running:
+                self._unknown.add(entry[1])
 
     def _settle_one(self, entry: Entry) -> None:
         job_id = entry[1]
@@ -257,6 +264,8 @@ class Dispatcher:
         if decision is None:
             return
         for start in decision.starts:
+            if start.gpus and self._unknown:
+                continue  # a card may be one of theirs; all is looked at again soon, and decided anew
             self._launch((-start.priority, start.job_id), start)
         self.unmet.end(self.deciding)
         self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))

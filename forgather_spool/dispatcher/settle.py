@@ -49,8 +49,12 @@ class Settler:
         while files.exists(self._spool.paths.taken(self._host_name, entry[1], -entry[0])):
             attempt = self._spool.attempt(entry[1])
             claim = claim_of_attempt(self._spool, entry[1], attempt)
-            coming = self._another(entry, attempt)
-            step = next_step(self._facts(entry, attempt, claim, again=coming is not None))
+            had_ended = self._spool.has_result(entry[1], attempt)
+            coming = self._another(entry, attempt) if had_ended else None
+            facts = self._facts(entry, attempt, claim, had_ended=had_ended, again=coming is not None)
+            if facts.result and not had_ended:
+                continue  # its runner wrote it in this moment: whether another attempt follows is not decided yet
+            step = next_step(facts)
             if step is Step.WAIT:
                 return claim
             if step is Step.END_REMAINS:
@@ -75,9 +79,7 @@ class Settler:
             self._spool.end_unstarted(entry, CANCEL, "a cancel that was interrupted")
 
     def _another(self, entry: Entry, attempt: int) -> Document | None:
-        """The ``again.json`` of the attempt that is to follow this one; None: none is, or it has not ended."""
-        if not self._spool.has_result(entry[1], attempt):
-            return None
+        """The ``again.json`` of the attempt that is to follow this one, which has ended; None: none is."""
         path = self._spool.paths.taken(self._host_name, entry[1], -entry[0])
         try:
             return next_attempt(self._spool, entry[1], attempt, path)
@@ -105,8 +107,8 @@ class Settler:
         self._say(f"{entry[1]}: attempt {attempt + 1} waits ({document['reason']}){when}")
         return True
 
-    def _facts(self, entry: Entry, attempt: int, claim: Claim | None, *, again: bool) -> Facts:
-        if not again and self._spool.has_result(entry[1], attempt):
+    def _facts(self, entry: Entry, attempt: int, claim: Claim | None, *, had_ended: bool, again: bool) -> Facts:
+        if had_ended and not again:
             # What a runner leaves: no need to search the machine for its scope.
             return Facts(started=True, result=True, runner_alive=False, scope_populated=False)
         same_boot = claim is None or claim.boot_id == self._boot_id

@@ -281,6 +281,8 @@ def _latest_first(folder: str, at_most: int | None) -> Iterator[str]:
         raise files.failed("look into", folder, error) from None
     try:
         timed = [(_changed_at(name, fd), name) for name in first]
+    except OSError as error:
+        raise files.failed("look into", folder, error) from None
     finally:
         os.close(fd)
     yield from (name for _, name in sorted(timed, reverse=True))
@@ -291,7 +293,7 @@ def _latest_first(folder: str, at_most: int | None) -> Iterator[str]:
 def _changed_at(name: str, folder_fd: int) -> int:
     try:
         return os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_ctime_ns
-    except OSError:
+    except FileNotFoundError:
         return 0  # removed meanwhile; whoever reads it finds out
 
 

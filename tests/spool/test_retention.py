@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import files, order
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.remove import remove, sweep_removed
@@ -227,3 +229,19 @@ def test_the_kept_are_the_latest_and_the_gone_are_old_enough(ages, keep, older, 
     assert all(age_of[job_id] >= (older or 0) for job_id in found)
     assert all(age_of[job_id] >= max(sorted(stays)[:keep], default=0) for job_id in found)
     assert [age_of[job_id] for job_id in found] == sorted((age_of[job_id] for job_id in found), reverse=True)
+
+
+def test_when_a_job_ended_cannot_be_told_nothing_is_removed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails for a moment must not make the latest look like the oldest."""
+    *_, latest = [ended(spool, days_ago=0) for _ in range(3)]
+    stat = os.stat
+
+    def fails(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith(latest):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", fails)
+
+    with pytest.raises(StorageFailed):
+        gone(spool, keep=1)

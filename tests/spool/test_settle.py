@@ -162,3 +162,24 @@ def test_a_result_in_another_spelling_of_time_ends_the_job_on_its_day(
     settler.settle(entry)
 
     assert files.names(spool.paths.done_on("2026-11-21")) == [f"{entry[1]}.json"]
+
+
+def test_a_result_that_comes_between_two_looks_is_decided_on(
+    spool: Spool, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a job that is to run again would be put away as ended."""
+    entry = builders.running(spool, retries=1)
+    looks, look = [], Spool.has_result
+
+    def then_it_ends(spool: Spool, job_id: str, attempt: int = 1) -> bool:
+        looks.append(look(spool, job_id, attempt))
+        if len(looks) == 1:
+            spool.write_result(job_id, builders.a_result({"kind": "exited", "exit_code": 3}))
+        return looks[-1]
+
+    monkeypatch.setattr(Spool, "has_result", then_it_ends)
+
+    assert settler.settle(entry) is None
+
+    assert looks[0] is False and looks[-1] is True
+    assert spool.waiting() == [entry] and spool.attempt(entry[1]) == 2

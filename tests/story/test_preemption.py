@@ -10,7 +10,11 @@ from datetime import timedelta
 import pytest
 
 from forgather_spool.dispatcher.giving_way import SAVE_PATIENCE_S, GivingWay
-from forgather_spool.host import proc
+from forgather_spool.dispatcher.loop import Dispatcher
+from forgather_spool.errors import StorageFailed
+from forgather_spool.host import nvml, proc
+from forgather_spool.host.nvml import GpuReading
+from forgather_spool.host.process import ProcessHost
 from forgather_spool.job import Cancelled, Claim, Exited, parse_at
 from forgather_spool.spool import attempts, files, preempt
 from forgather_spool.spool.mailbox import Mailbox
@@ -19,6 +23,7 @@ from forgather_spool.spool.stop import stop
 from tests import builders
 from tests.fakes.nvml import FakeCards
 from tests.story.world import World
+from tests.values.policy_cases import card
 from tests.waiting import wait_until
 
 SLEEPS_ONCE = "echo $FORGATHER_ATTEMPT >> ran; echo up > up; [ $FORGATHER_ATTEMPT -gt 1 ] || exec sleep 1000"
@@ -246,3 +251,28 @@ def test_who_stops_a_job_that_is_giving_way_stops_it_for_good(world: World, one_
     world.wait_done(low)
     assert world.wait_done(high).outcome == Exited(0)
     assert world.spool.attempt(low[1]) == 1
+
+
+def test_no_card_is_given_away_while_it_is_not_known_who_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatcher that begins and cannot look at a running job: the card is that job's, seen or not."""
+    has_it = builders.running(world.spool, gpus=1)
+    wants_it, wants_none = world.submit(gpus=1, priority=5), world.submit()
+    monkeypatch.setattr(nvml, "read_gpus", lambda visible: GpuReading(gpus=(card(0),), problem=None))
+    dispatcher = Dispatcher(world.spool, ProcessHost(), builders.HOST, lambda line: None)
+    can_look = Spool.has_result
+
+    def cannot_look(spool: Spool, job_id: str, attempt: int = 1) -> bool:
+        if job_id == has_it[1]:
+            raise StorageFailed("an I/O error")
+        return can_look(spool, job_id, attempt)
+
+    monkeypatch.setattr(Spool, "has_result", cannot_look)
+    try:
+        dispatcher.begin()
+        dispatcher.step()
+        dispatcher.step()
+    finally:
+        dispatcher.close()
+
+    assert world.spool.waiting() == [wants_it]
+    assert wants_none[1] not in {entry[1] for entry in world.spool.waiting()}

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.snapshot import sweep
+from forgather_spool.spool import settings
 from forgather_spool.spool.place import Ended, ended_places, locate
 from forgather_spool.spool.remove import remove
 from tests import builders
-from tests.story.world import World
+from tests.story.world import HOST, World
 from tests.sweep import ledger, scenes, strace, walk
 
 EFFECTS = pytest.mark.parametrize("effects", [walk.kill, walk.fail])
@@ -31,8 +32,7 @@ def each_job_is_whole_or_gone(world: World, done: strace.Disturbed) -> list[str]
     """The next cleanup leaves no trace of any, and the one that waits runs once."""
     spool, found = world.spool, []
     for job_id in (world.folder / "ended").read_text().split():
-        is_whole = all(map(os.path.exists, (spool.paths.result(job_id, 1), spool.paths.output(job_id, 1))))
-        if isinstance(locate(spool, job_id), Ended) and not is_whole:
+        if _is_half_there(world, job_id):
             found.append(f"{job_id} is listed, and part of it is gone")
     if done.returncode == 0 and os.listdir(spool.paths.jobs):
         found.append("it succeeded and left something")
@@ -41,6 +41,12 @@ def each_job_is_whole_or_gone(world: World, done: strace.Disturbed) -> list[str]
         found.append(f"the next cleanup leaves {os.listdir(spool.paths.jobs)}: {again.stderr}")
     ledger.recover(world)
     return found + ledger.violations(world, scenes.job_ids(world))
+
+
+def _is_half_there(world: World, job_id: str) -> bool:
+    paths = world.spool.paths
+    is_whole = all(map(os.path.exists, (paths.result(job_id, 1), paths.output(job_id, 1))))
+    return isinstance(locate(world.spool, job_id), Ended) and not is_whole
 
 
 def _days(world: World) -> list[Path]:
@@ -54,6 +60,42 @@ def test_a_cleanup_removes_a_job_whole_or_not_at_all_and_the_next_finishes_it(ef
     done.go(done.points(one_ended_and_one_that_waits), effects, one_ended_and_one_that_waits, each_job_is_whole_or_gone)
 
     assert not done.wrong, done.report
+    assert done.hits > 5
+
+
+def a_dispatcher_that_may_keep_one_job(world: World) -> list[str]:
+    """Three have ended, nothing is to be done."""
+    world.spool.open_host(HOST)
+    ended = [builders.ended(world.spool, output=b"x") for _ in range(3)]
+    settings.change_dispatch(world.spool.paths, retention={"keep": 1})
+    (world.folder / "ended").write_text("\n".join(entry[1] for entry in ended))
+    return walk.DISPATCHER
+
+
+def the_latest_is_whole_and_the_others_are_gone(world: World, done: strace.Disturbed) -> list[str]:
+    """None is half there at any time, and the next dispatcher leaves no trace of those that were to go."""
+    spool, (*old, latest) = world.spool, (world.folder / "ended").read_text().split()
+    found = [f"{job_id} is listed, and part of it is gone" for job_id in old if _is_half_there(world, job_id)]
+    ledger.recover(world)
+    if not isinstance(locate(spool, latest), Ended) or _is_half_there(world, latest):
+        found.append("the latest is gone, or part of it")
+    left = set(os.listdir(spool.paths.jobs)) | {name for day in _days(world) for name in os.listdir(day)}
+    if left != {latest, f"{latest}.json"}:
+        found.append(f"left: {left}")
+    return found
+
+
+@EFFECTS
+def test_an_idle_dispatcher_removes_what_is_not_kept_whole_or_not_at_all(effects, tmp_path: Path) -> None:
+    """Only at changes that no other sweep of a dispatcher meets; with `LONG` at every call."""
+    done = walk.Walk(tmp_path)
+    points = done.points(a_dispatcher_that_may_keep_one_job, walk.a_dispatcher_with_everything_half_done)
+    mine = [point for point in points if strace.LONG or (point.alike == 0 and not point.only_looks)]
+
+    done.go(mine, effects, a_dispatcher_that_may_keep_one_job, the_latest_is_whole_and_the_others_are_gone)
+
+    assert not done.wrong, done.report
+    assert any("removed.json" in point.shape for point in mine)
     assert done.hits > 5
 
 
