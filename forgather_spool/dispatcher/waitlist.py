@@ -139,11 +139,11 @@ class Waitlist:
         self._look_again_at_those_after_ended()
         reads = 0
         self._unfinished = False
-        known, no_longer = self._known, GivenUp().covers if given_up is None else given_up.covers
-        for entry in list(self._entries):
-            minus_priority, job_id = entry
-            if job_id in self._awaits:
-                continue
+        known = self._known
+        awaits = self._awaits
+        entries = [entry for entry in self._entries if entry[1] not in awaits] if awaits else self._entries.copy()
+        for entry in (given_up or GivenUp()).left(entries, known):
+            job_id = entry[1]
             asks = known.get(job_id)
             if asks is None:
                 if skip(job_id):
@@ -155,7 +155,7 @@ class Waitlist:
                 asks = self._read(entry)
                 if asks is None:
                     continue
-            if no_longer(asks, -minus_priority) or skip(job_id):
+            if skip(job_id):
                 continue
             waiting = self._waiting(entry, asks, after)
             if isinstance(waiting.after, Unmet):

@@ -112,7 +112,7 @@ class _Walk:
         kept = len(self.board.kept)
         self.preempt += [Preempt(victim, entry.job_id) for victim in keep_cards(entry, self.board)]
         if len(self.board.kept) == kept:  # else there may be cards to keep for the next that asks alike, too
-            self.given_up.add(entry)
+            self.given_up.add(entry, self._alike_from_s())
         return False
 
     def _note(self, entry: Waiting, shut: object) -> None:
@@ -122,7 +122,12 @@ class _Walk:
             case NeverStarts(reason, then):
                 self.never_met.append(NeverMet(entry.job_id, entry.priority, reason, then))
         if not isinstance(shut, (NeverStarts, TriedAgainLater)):  # those two are of this job, not of all that ask alike
-            self.given_up.add(entry)
+            self.given_up.add(entry, self._alike_from_s())
+
+    def _alike_from_s(self) -> float:
+        """How long two may last at least so that no end of a wait tells them apart: both are too long to fill it."""
+        waits = [kept.starts_at - self.board.view.now for kept in self.board.kept if kept.starts_at is not None]
+        return max((wait.total_seconds() for wait in waits), default=0.0)
 
     def _learn(self, entry: Waiting) -> None:
         """What its having found no place says of others."""

@@ -7,8 +7,9 @@ ask alike should share one `Asks` object (`Shapes` sees to it): then the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,11 @@ class After:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asks:
-    """What of a spec decides a job's turn. `family`: id of the array it is a member of."""
+    """What of a spec decides a job's turn. `family`: id of the array it is a member of.
+
+    `kin`: the one object for all who ask alike but for the time limit, without any; None for that one itself.
+    `lasts_s`: from its start to the end of its grace at the latest.
+    """
 
     gpus: int = 0
     terms: Terms = PLAIN
@@ -38,6 +43,12 @@ class Asks:
     after_unmet: str = "end"
     family: str | None = None
     family_limit: int | None = None
+    kin: Asks | None = field(default=None, compare=False, repr=False)
+    lasts_s: float = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        limit_s = self.terms.time_limit_s
+        object.__setattr__(self, "lasts_s", math.inf if limit_s is None else limit_s + self.terms.grace_s)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], family: str | None = None) -> Asks:
@@ -68,7 +79,11 @@ class Shapes:
     def of(self, spec: Mapping[str, Any], family: str | None = None) -> Asks:
         """As `Asks.from_spec`."""
         asks = Asks.from_spec(spec, family)
-        return self._known.setdefault(asks, asks)
+        known = self._known.get(asks)
+        if known is None and asks.terms.time_limit_s is not None:
+            kin = replace(asks, terms=replace(asks.terms, time_limit_s=None))
+            asks = replace(asks, kin=self._known.setdefault(kin, kin))
+        return known or self._known.setdefault(asks, asks)
 
 
 @dataclass(frozen=True, slots=True)
