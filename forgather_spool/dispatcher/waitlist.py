@@ -142,7 +142,8 @@ class Waitlist:
         known = self._known
         awaits = self._awaits
         entries = [entry for entry in self._entries if entry[1] not in awaits] if awaits else self._entries.copy()
-        for entry in (given_up or GivenUp()).left(entries, known):
+        no_longer = given_up or GivenUp()
+        for entry in no_longer.left(entries, known):
             job_id = entry[1]
             asks = known.get(job_id)
             if asks is None:
@@ -153,7 +154,7 @@ class Waitlist:
                     return
                 reads += 1
                 asks = self._read(entry)
-                if asks is None:
+                if asks is None or no_longer.covers(asks, -entry[0]):
                     continue
             if skip(job_id):
                 continue

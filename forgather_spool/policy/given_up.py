@@ -47,7 +47,7 @@ class GivenUp:
                     continue
             yield entry
 
-    def add(self, entry: Waiting, alike_from_s: float) -> None:
+    def add(self, entry: Waiting, alike_from_s: float = math.inf) -> None:
         """It was refused, and so is one alike that lasts this long, or as long as this one, or longer."""
         alike = entry.asks.kin or entry.asks
         priority, before_s = self._refused_at.get(id(alike), (None, math.inf))
