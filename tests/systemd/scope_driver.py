@@ -97,7 +97,7 @@ def many(environ: Mapping[str, str], count: int) -> dict[str, object]:
     return {
         "inside_when_told": sum(inside),
         "live": len(live & children.keys()),
-        "connection_kept": host.fileno() is not None,
+        "connection_kept": not wait_until(lambda: host.events() == [] and host.fileno() is None),
         "emptied": wait_until(lambda: not host.live_scopes()),
     }
 
