@@ -1,4 +1,4 @@
-"""A process that dies before its Nth change to the file system, or before which another acts just then.
+"""A process that dies before its Nth change to the file system, to whom it is refused, or before which another acts.
 
 What is on disk at its death is all there is.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from tests import file_system
 
 CHANGES = {"open", "write", "fsync", "link", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod"}
+LOOKS = {"read", "lstat", "listdir", "fstat", "stat", "scandir"}
 
 
 class Died(BaseException):
@@ -80,5 +81,39 @@ def another_acts_after(calls: int, act: Callable[[], object]) -> Iterator[None]:
     file_system.work_on(_InterruptedOs(calls, act))
     try:
         yield
+    finally:
+        file_system.work_on(os)
+
+
+class _RefusingOs:
+    """`os`, whose Nth call fails with `number`, once. `refused`: that call's name, once it was made."""
+
+    def __init__(self, calls_left: int, number: int) -> None:
+        self._left = calls_left
+        self._number = number
+        self.refused = ""
+
+    def __getattr__(self, name: str) -> object:
+        real = getattr(os, name)
+        return self._refusing(name, real) if name in CHANGES | LOOKS else real
+
+    def _refusing(self, name: str, real):
+        def call(*args, **kwargs):
+            self._left -= 1
+            if self._left == -1:
+                self.refused = name
+                raise OSError(self._number, os.strerror(self._number))
+            return real(*args, **kwargs)
+
+        return call
+
+
+@contextmanager
+def refused_after(calls: int, number: int) -> Iterator[_RefusingOs]:
+    """In the block, the call after the first `calls` fails with errno `number`; the others are carried out."""
+    refusing = _RefusingOs(calls, number)
+    file_system.work_on(refusing)
+    try:
+        yield refusing
     finally:
         file_system.work_on(os)
