@@ -13,7 +13,8 @@ from benchmarks.lab import Lab
 from benchmarks.measure import await_that
 from forgather_spool.document import dump
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import Paths, new_job_id
+from forgather_spool.spool.names import new_job_id
+from forgather_spool.spool.paths import Paths
 
 TRUE = {"version": 1, "argv": ["true"], "cwd": "/", "env": {"PATH": "/usr/bin:/bin"}}
 

@@ -132,7 +132,8 @@ def find_trainer(paths: Paths, text: str) -> str:
 
 def no_trainer(paths: Paths, job_id: str) -> ForgatherError:
     """Why nobody answers for `job_id`, which has no endpoint file."""
-    from forgather_spool.job import State, describe
+    from forgather_spool.job import State
+    from forgather_spool.outcome import describe
     from forgather_spool.spool.look import look
     from forgather_spool.spool.queue import Spool
 

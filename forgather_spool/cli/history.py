@@ -23,7 +23,8 @@ from forgather_spool.cli.quantities import SIZE_FORMS, duration_s, size_bytes
 from forgather_spool.cli.show import shown
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, JobFailed, Missing, UnreadableFile, UsageError
-from forgather_spool.job import OUTCOME_WORDS, Result, words_for
+from forgather_spool.job import Result
+from forgather_spool.outcome import OUTCOME_WORDS, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.place import Ended, ended_places
 from forgather_spool.spool.queue import Spool

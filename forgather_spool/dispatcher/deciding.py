@@ -22,7 +22,7 @@ from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml
 from forgather_spool.job import Claim
 from forgather_spool.spool import admit
-from forgather_spool.spool.paths import family_of
+from forgather_spool.spool.names import family_of
 from forgather_spool.spool.queue import Entry, Spool
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard

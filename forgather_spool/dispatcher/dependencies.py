@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forgather_spool.errors import BadDocument, UnreadableFile
-from forgather_spool.job import Exited, Refused, Result, describe, format_at
+from forgather_spool.job import Result, format_at
+from forgather_spool.outcome import Exited, Refused, describe
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
 from forgather_spool.spool.families import members
-from forgather_spool.spool.paths import any_member, family_of, parse_entries
+from forgather_spool.spool.names import any_member, family_of, parse_entries
 from forgather_spool.spool.place import Ended, Queued, Rejected, Taken, locate, locate_at_a_glance
 from forgather_spool.spool.queue import Spool
 

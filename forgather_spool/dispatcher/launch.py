@@ -20,7 +20,7 @@ from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, 
 from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import preempt
-from forgather_spool.spool.paths import FIRST_ATTEMPT
+from forgather_spool.spool.names import FIRST_ATTEMPT
 from forgather_spool.spool.queue import Entry, Spool
 
 

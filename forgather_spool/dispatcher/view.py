@@ -19,7 +19,7 @@ from forgather_spool.host.base import attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.policy import Group, Holder, View
 from forgather_spool.spool import files, preempt, settings
-from forgather_spool.spool.paths import family_of
+from forgather_spool.spool.names import family_of
 from forgather_spool.spool.queue import Entry, Spool
 
 Value = TypeVar("Value")

@@ -7,7 +7,7 @@ import sys
 import time
 
 from forgather_spool.doctor.finding import Subject, Verdict, fail, note, ok, warn
-from forgather_spool.spool.paths import submitted_unix_s
+from forgather_spool.spool.names import submitted_unix_s
 from forgather_spool.spool.place import all_job_ids
 
 OLDEST_PYTHON = (3, 11)

@@ -12,8 +12,8 @@ from forgather_spool.cli import reported
 from forgather_spool.cli.job.document import job_document
 from forgather_spool.document import Document
 from forgather_spool.host import proc
-from forgather_spool.job import describe
 from forgather_spool.notify.tell import LIMIT_S, Teller
+from forgather_spool.outcome import describe
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forgather_spool import array
 from forgather_spool.runner.request import Request
-from forgather_spool.spool.paths import family_of, index_of
+from forgather_spool.spool.names import family_of, index_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

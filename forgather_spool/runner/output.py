@@ -21,7 +21,7 @@ import os
 import time
 
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import output_tail
+from forgather_spool.spool.names import output_tail
 
 TRY_AGAIN_S = 1.0
 TAILS = 2

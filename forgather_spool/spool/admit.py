@@ -19,7 +19,7 @@ from forgather_spool import schema
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import batch, files, unique
-from forgather_spool.spool.paths import new_job_id, parse_entry
+from forgather_spool.spool.names import new_job_id, parse_entry
 from forgather_spool.spool.queue import Spool
 
 STILL_WRITING_S = 1.0  # a copy in place is torn for a moment; patience before it is called damaged

@@ -12,7 +12,8 @@ from __future__ import annotations
 from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import AGAIN, FIRST_ATTEMPT, Paths, parse_attempt
+from forgather_spool.spool.names import FIRST_ATTEMPT, parse_attempt
+from forgather_spool.spool.paths import AGAIN, Paths
 
 
 def current(paths: Paths, job_id: str) -> int:

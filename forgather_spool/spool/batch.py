@@ -29,7 +29,7 @@ from forgather_spool.document import Document, dump
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
 from forgather_spool.spool.files import together
-from forgather_spool.spool.paths import entry_name, in_start_order, member_id, new_job_id, parse_entries
+from forgather_spool.spool.names import entry_name, in_start_order, member_id, new_job_id, parse_entries
 from forgather_spool.spool.queue import Spool
 
 LINKS_PER_FILE = 50_000  # ext4 allows a file 65,000 names

@@ -19,15 +19,8 @@ from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.look import Job, find, is_meant, look, read
-from forgather_spool.spool.paths import (
-    CANCEL,
-    family_of,
-    index_of,
-    is_job_id,
-    is_short_id,
-    parse_entries,
-    submitted_unix_s,
-)
+from forgather_spool.spool.names import family_of, index_of, is_job_id, is_short_id, parse_entries, submitted_unix_s
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import (
     Place,
     active_places,

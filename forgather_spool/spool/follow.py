@@ -15,8 +15,9 @@ import time
 from forgather_spool.errors import NoSuchJob, WaitedLongEnough
 from forgather_spool.job import Result, State, format_at
 from forgather_spool.spool import files
+from forgather_spool.spool.names import FIRST_ATTEMPT
 from forgather_spool.spool.next_attempt import next_attempt
-from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import Held, Place, Queued, Taken, locate, state_at
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import CREATED, GONE, GROWN, Watch

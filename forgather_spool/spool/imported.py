@@ -27,7 +27,7 @@ from forgather_spool.job import Result
 from forgather_spool.spool import files
 from forgather_spool.spool.archive import DONE, END, FORMAT_VERSION, JOBS, MANIFEST, MAX_DEPTH, NOT_EXPORTED
 from forgather_spool.spool.files import together
-from forgather_spool.spool.paths import FIRST_ATTEMPT, is_job_id, parse_attempt
+from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id, parse_attempt
 from forgather_spool.spool.place import all_job_ids
 from forgather_spool.spool.queue import Spool
 

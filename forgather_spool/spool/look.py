@@ -17,7 +17,8 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import CANCEL, FIRST_ATTEMPT, is_job_id, is_short_id, short_id, submitted_unix_s
+from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id, is_short_id, short_id, submitted_unix_s
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import (
     LOOKS,
     Ended,

@@ -20,7 +20,8 @@ from forgather_spool import command, schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
+from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id
+from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import utc_now
 
 ACK = ".ack.json"

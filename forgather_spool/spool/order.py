@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from forgather_spool.document import Document
 from forgather_spool.spool import files
 from forgather_spool.spool.files import together
-from forgather_spool.spool.paths import entry_name
+from forgather_spool.spool.names import entry_name
 from forgather_spool.spool.place import Held, Queued
 from forgather_spool.spool.queue import Entry, Spool
 

@@ -13,7 +13,8 @@ import os
 
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import OUTPUT, output_tail, output_tail_start
+from forgather_spool.spool.names import output_tail, output_tail_start
+from forgather_spool.spool.paths import OUTPUT
 
 BLOCK_BYTES = 1 << 16
 LOOK_BACK_BYTES = 16 << 20  # a progress bar may have written megabytes without one line end

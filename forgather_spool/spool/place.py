@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from forgather_spool.job import State
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
-from forgather_spool.spool.paths import CANCEL, is_job_id, parse_entry, start_order, submitted_unix_s
+from forgather_spool.spool.names import is_job_id, parse_entry, start_order, submitted_unix_s
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, Spool
 
 ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds

@@ -15,7 +15,7 @@ or one create-once. So there is nothing to lock and nothing to tear.
     running/@cancel/   -       -       ?      ending     whoever sees it (result `cancelled`, spec to done/)
     done/<day>/        ?       ?       +      done       nobody
 
-Entries are ``(-priority, job_id)``; `paths.start_order` sorts them.
+Entries are ``(-priority, job_id)``; `names.start_order` sorts them.
 Knows nothing of GPUs, systemd or HTTP. Deals in checked documents, not in the
 values of `job.py`: submit and the runner must stay light.
 """
@@ -29,7 +29,8 @@ from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe, UnreadableFile
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import CANCEL, Paths, default_home, in_start_order, new_job_id, parse_entries
+from forgather_spool.spool.names import in_start_order, new_job_id, parse_entries
+from forgather_spool.spool.paths import CANCEL, Paths, default_home
 
 Entry = tuple[int, str]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from forgather_spool.spool import files
 from forgather_spool.spool.imported import finish_import
-from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.place import Ended, Rejected
 from forgather_spool.spool.queue import Spool
 

@@ -23,9 +23,10 @@ from typing import Any
 from forgather_spool import schema
 from forgather_spool.document import parse
 from forgather_spool.errors import BadDocument, UnreadableFile
-from forgather_spool.job import Result, words_for
+from forgather_spool.job import Result
+from forgather_spool.outcome import words_for
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import family_of
+from forgather_spool.spool.names import family_of
 from forgather_spool.spool.place import Ended, ended_places
 from forgather_spool.spool.queue import Spool
 

@@ -28,7 +28,8 @@ import time
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, Busy, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import CANCEL, entry_name, is_job_id, new_job_id, parse_entry
+from forgather_spool.spool.names import entry_name, is_job_id, new_job_id, parse_entry
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import Held, Queued, Taken, locate
 from forgather_spool.spool.queue import Spool
 

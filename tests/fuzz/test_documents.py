@@ -21,7 +21,8 @@ from forgather_spool.document import dump, parse
 from forgather_spool.endpoint.routes import Reply, Routes
 from forgather_spool.errors import BadDocument
 from forgather_spool.gpu import GpuPolicy
-from forgather_spool.job import Claim, JobSpec, Result, RunAgain, describe, exit_status_of, format_at, words_for
+from forgather_spool.job import Claim, JobSpec, Result, RunAgain, format_at
+from forgather_spool.outcome import describe, exit_status_of, words_for
 from forgather_spool.policy.values import Shapes, ends_by
 from forgather_spool.spool import batch, settings
 from forgather_spool.spool.paths import Paths

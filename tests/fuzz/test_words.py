@@ -14,7 +14,7 @@ from forgather_spool.errors import BadDocument, ForgatherError, UsageError
 from forgather_spool.gpu import excluded_indices
 from forgather_spool.notify import target
 from forgather_spool.policy.reserve import _submitted_at
-from forgather_spool.spool import paths
+from forgather_spool.spool import names
 from forgather_spool.tls import bundle
 from tests.fuzz import mutate, seeds
 from tests.fuzz.endure import endure
@@ -55,15 +55,15 @@ def a_bundle(text: str) -> None:
 
 def a_name(text: str) -> None:
     """Of a file in queue/: ours, and then all that is read from it can be; or nobody's."""
-    entry = paths.parse_entry(text)
+    entry = names.parse_entry(text)
     if entry is None:
         return
     minus, job_id = entry
-    assert paths.parse_entry(paths.entry_name(job_id, -minus)) == entry and "/" not in job_id
+    assert names.parse_entry(names.entry_name(job_id, -minus)) == entry and "/" not in job_id
     _submitted_at(job_id)
-    paths.start_order(entry)
-    paths.index_of(job_id)
-    paths.family_of(job_id)
+    names.start_order(entry)
+    names.index_of(job_id)
+    names.family_of(job_id)
 
 
 def visible_devices(text: str) -> None:

@@ -14,7 +14,7 @@ from forgather_spool.errors import BadDocument, StorageFailed
 from forgather_spool.job import State
 from forgather_spool.spool import admit, batch
 from forgather_spool.spool.look import look
-from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 from tests import file_system
 from tests.spool.crashing import dies_after

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from forgather_spool.job import Cancelled, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import batch, files
 from forgather_spool.spool.cancel import FEW, cancel_many
 from forgather_spool.spool.paths import CANCEL

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import NoSuchJob
-from forgather_spool.job import Exited, State
+from forgather_spool.job import State
+from forgather_spool.outcome import Exited
 from forgather_spool.spool import admit, families, files, place
 from forgather_spool.spool.look import find, look, read_all
 from forgather_spool.spool.paths import CANCEL

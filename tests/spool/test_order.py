@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import AlreadyClaimed, StorageFailed
-from forgather_spool.job import Cancelled, State
+from forgather_spool.job import State
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import admit, order
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import locate, waiting_places

@@ -20,10 +20,11 @@ from forgather_spool.dispatcher.launch import Launched, Launcher
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.host.base import ScopeStarted
-from forgather_spool.job import Cancelled, Exited, Lost, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool import admit, batch, files
-from forgather_spool.spool.paths import parse_entries
+from forgather_spool.spool.names import parse_entries
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 from tests.spool import powerloss
 

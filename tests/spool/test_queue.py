@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
-from forgather_spool.spool.paths import CANCEL, new_job_id, parse_entries, parse_entry
+from forgather_spool.spool.names import new_job_id, parse_entries, parse_entry
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool, utc_now
 
 HOST = "box"

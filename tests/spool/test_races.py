@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.spool.paths import entry_name, new_job_id
+from forgather_spool.spool.names import entry_name, new_job_id
 from forgather_spool.spool.queue import Spool
 from tests import file_system
 

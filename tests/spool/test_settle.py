@@ -9,7 +9,8 @@ import pytest
 
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.host import proc
-from forgather_spool.job import Cancelled, Lost, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled, Lost
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 from tests import builders

@@ -14,7 +14,8 @@ from forgather_spool.again import may_follow
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed, Busy
 from forgather_spool.spool import admit, attempts, files, order, unique
-from forgather_spool.spool.paths import CANCEL, parse_entry
+from forgather_spool.spool.names import parse_entry
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import held_places, waiting_places
 from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.stop import Stopped, stop

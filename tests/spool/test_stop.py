@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Cancelled
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop

@@ -10,7 +10,8 @@ import pytest
 from forgather_spool.dispatcher import unmet
 from forgather_spool.dispatcher.deciding import Deciding
 from forgather_spool.errors import StorageFailed
-from forgather_spool.job import Refused, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Refused
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Entry, Spool
 from tests import builders

@@ -8,7 +8,8 @@ from typing import Any
 from forgather_spool.host import proc
 from forgather_spool.host.base import scope_name
 from forgather_spool.host.process import send_signal
-from forgather_spool.job import Claim, GpuRef, Outcome, Result, parse_at
+from forgather_spool.job import Claim, GpuRef, Result, parse_at
+from forgather_spool.outcome import Outcome
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Entry, Spool, utc_now

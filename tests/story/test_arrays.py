@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from forgather_spool.job import Exited, Refused
+from forgather_spool.outcome import Exited, Refused
 from forgather_spool.spool import batch
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.queue import Spool

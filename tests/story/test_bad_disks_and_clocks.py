@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.host import proc
-from forgather_spool.job import Exited
+from forgather_spool.outcome import Exited
 from forgather_spool.spool import files
 from tests.story.world import World
 from tests.waiting import wait_until

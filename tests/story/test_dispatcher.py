@@ -14,7 +14,7 @@ from forgather_spool.dispatcher.wake import announce
 from forgather_spool.gpu import CardPolicy, GpuPolicy
 from forgather_spool.host import proc
 from forgather_spool.host.process import ProcessHost
-from forgather_spool.job import Cancelled, Exited, Killed, Lost, TimedOut
+from forgather_spool.outcome import Cancelled, Exited, Killed, Lost, TimedOut
 from forgather_spool.spool import files, settings
 from tests.story.world import HOST, World
 from tests.waiting import wait_until

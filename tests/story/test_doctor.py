@@ -23,7 +23,8 @@ from forgather_spool.doctor.finding import Finding, Level, Verdict
 from forgather_spool.errors import Missing
 from forgather_spool.host import proc
 from forgather_spool.spool import settings
-from forgather_spool.spool.paths import CANCEL, entry_name
+from forgather_spool.spool.names import entry_name
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool, utc_now
 from tests import builders
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from forgather_spool.job import Exited
+from forgather_spool.outcome import Exited
 from forgather_spool.spool import settings
 from tests.story.world import World
 from tests.waiting import wait_until

@@ -18,7 +18,7 @@ import pytest
 
 from forgather_spool.host import gpu_kill, proc
 from forgather_spool.spool import settings
-from forgather_spool.spool.paths import short_id
+from forgather_spool.spool.names import short_id
 from forgather_spool.spool.queue import Spool, utc_now
 from tests import builders
 from tests.fakes.nvml import GIB, FakeCards, build

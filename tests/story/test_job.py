@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 from forgather_spool.cli.job.command import job
 from forgather_spool.errors import Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
-from forgather_spool.job import Cancelled, State
+from forgather_spool.job import State
+from forgather_spool.outcome import Cancelled
 from forgather_spool.runner.output import OutputLog
 from forgather_spool.spool import admit
 from forgather_spool.spool.look import look

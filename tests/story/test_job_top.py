@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forgather_spool.cli.job.top import size
 from forgather_spool.spool import files
-from forgather_spool.spool.paths import short_id
+from forgather_spool.spool.names import short_id
 from tests.fakes.nvml import FakeCards
 from tests.story.world import World
 

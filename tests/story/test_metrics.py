@@ -16,7 +16,7 @@ from forgather_spool.cli.machine.metrics import gauges, metrics
 from forgather_spool.cli.machine.prometheus import Gauge, Sample, as_text
 from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import settings
-from forgather_spool.spool.paths import submitted_unix_s
+from forgather_spool.spool.names import submitted_unix_s
 from forgather_spool.spool.queue import Spool
 from tests import builders
 from tests.fakes.nvml import FakeCards

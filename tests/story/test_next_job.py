@@ -12,7 +12,8 @@ import pytest
 from forgather_spool.cli.job.stopping import force_kill
 from forgather_spool.errors import StorageFailed
 from forgather_spool.host import proc
-from forgather_spool.job import Cancelled, Exited, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled, Exited
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool import settings
 from forgather_spool.spool.queue import Entry

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from forgather_spool.job import Exited, Refused, format_at
+from forgather_spool.job import format_at
+from forgather_spool.outcome import Exited, Refused
 from forgather_spool.spool import settings
 from tests.story.world import World
 

@@ -15,7 +15,8 @@ from forgather_spool.errors import StorageFailed
 from forgather_spool.host import nvml, proc
 from forgather_spool.host.nvml import GpuReading
 from forgather_spool.host.process import ProcessHost
-from forgather_spool.job import Cancelled, Claim, Exited, parse_at
+from forgather_spool.job import Claim, parse_at
+from forgather_spool.outcome import Cancelled, Exited
 from forgather_spool.spool import attempts, files, preempt
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.queue import Entry, Spool

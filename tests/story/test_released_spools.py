@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Cancelled, Exited, Lost, State
+from forgather_spool.job import State
+from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.spool.archive import write_archive
 from forgather_spool.spool.imported import read_archive
 from forgather_spool.spool.look import Job, attempts_of, find, look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from forgather_spool.job import Cancelled, Exited, Lost
+from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.spool.follow import finish_ending
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.stop import Stopped, stop

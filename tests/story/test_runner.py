@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forgather_spool.host import proc
-from forgather_spool.job import Cancelled, Exited, Killed, Refused, TimedOut
+from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
 from forgather_spool.runner.request import GO
 from tests.story.bench_of_runners import Bench, ended
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Exited
+from forgather_spool.outcome import Exited
 from tests.story.bench_of_runners import Bench
 from tests.waiting import wait_until
 

@@ -16,7 +16,8 @@ from forgather_spool.cli.sched.listing import HEADERS
 from forgather_spool.cli.table import cells, render
 from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuchJob, UsageError
 from forgather_spool.host import proc
-from forgather_spool.job import Cancelled, State
+from forgather_spool.job import State
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import admit, settings
 from forgather_spool.spool.look import find, look
 from forgather_spool.spool.place import Queued, locate

@@ -19,7 +19,7 @@ from forgather_spool.job import State
 from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool import settings
 from forgather_spool.spool.look import look
-from forgather_spool.spool.paths import start_order
+from forgather_spool.spool.names import start_order
 from forgather_spool.spool.queue import Spool
 from tests import builders
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 from tests import builders
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 from tests.story.test_submit import Run, forgather, home, queued
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from forgather_spool.job import Cancelled, Exited, Lost, Refused, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled, Exited, Lost, Refused
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.paths import parse_entry
+from forgather_spool.spool.names import parse_entry
 from tests.story.world import World
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import Busy
-from forgather_spool.job import Cancelled
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import order, settings
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.remove import remove

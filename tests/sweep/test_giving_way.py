@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Cancelled
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import attempts
 from tests.fakes import nvml
 from tests.story.world import HOST, World

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Cancelled
+from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import batch
 from tests.story.world import World
 from tests.sweep import ledger, strace, walk

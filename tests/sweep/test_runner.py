@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.job import Lost, Refused
+from forgather_spool.outcome import Lost, Refused
 from tests.story.world import HOST, World
 from tests.sweep import ledger, scenes, strace, walk
 

@@ -11,7 +11,8 @@ from tests.hosts import REPOSITORY, TestHost
 SUBMITS = """
 import fcntl, os, random, sys, time
 from forgather_spool.dispatcher.wake import wake
-from forgather_spool.job import Exited, Result
+from forgather_spool.job import Result
+from forgather_spool.outcome import Exited
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Spool
 from tests.waiting import wait_until

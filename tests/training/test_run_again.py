@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from forgather_spool.document import dump
-from forgather_spool.job import Exited
+from forgather_spool.outcome import Exited
 from forgather_spool.training.lm import checkpoints
 from tests.fakes.nvml import FakeCards, build
 from tests.story.world import World

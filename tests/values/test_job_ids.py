@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgather_spool.host.base import attempt_of_scope, scope_name
-from forgather_spool.spool.paths import (
+from forgather_spool.spool.names import (
     end_of_family,
     entry_name,
     family_of,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forgather_spool.errors import Missing
-from forgather_spool.job import outcome_from_document
+from forgather_spool.outcome import outcome_from_document
 from forgather_spool.runner.client import nursery_environment
 from forgather_spool.runner.command import find_cwd, find_program
 from forgather_spool.runner.environment import job_environment

@@ -6,7 +6,7 @@ from forgather_spool.cli.gpu.cards import Card, Cards, OnCard
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.table import left_out, natural_width, render, silent
 from forgather_spool.gpu import CardPolicy
-from forgather_spool.spool.paths import short_id
+from forgather_spool.spool.names import short_id
 
 HEADERS = ("Idx", "Name", "Util%", "Mem (GB)", "Temp", "Power", "Fan%", "Disabled", "MinPri", "PIDs", "Held by")
 NAME_COLUMN = HEADERS.index("Name")

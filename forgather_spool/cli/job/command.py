@@ -27,7 +27,7 @@ from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.spool.families import find_all, find_one, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, look
-from forgather_spool.spool.paths import is_job_id
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 
 Command = TypeVar("Command", bound=Callable[..., object])

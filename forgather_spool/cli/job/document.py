@@ -26,12 +26,14 @@ from datetime import datetime
 
 from forgather_spool.cli.spans import from_unix
 from forgather_spool.document import Document
-from forgather_spool.job import JobSpec, exit_status_of, format_at, outcome_as_document
+from forgather_spool.job import JobSpec, format_at
+from forgather_spool.outcome import exit_status_of, outcome_as_document
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
 from forgather_spool.spool.mailbox import Mailbox
+from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id, submitted_unix_s
 from forgather_spool.spool.notices import told
-from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id, submitted_unix_s
+from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
 
 

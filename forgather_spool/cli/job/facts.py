@@ -11,13 +11,15 @@ from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago, local, span
 from forgather_spool.document import Document
 from forgather_spool.errors import UnreadableFile
-from forgather_spool.job import describe, parse_at
+from forgather_spool.job import parse_at
+from forgather_spool.outcome import describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
+from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id
 from forgather_spool.spool.notices import told
 from forgather_spool.spool.output import written_bytes
-from forgather_spool.spool.paths import FIRST_ATTEMPT, Paths, is_job_id
+from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
 
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE")

@@ -16,7 +16,8 @@ from forgather_spool.cli.job.tail import Tail
 from forgather_spool.cli.sched.reasons import reason_of
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import UnreadableFile
-from forgather_spool.job import State, TimedOut, describe, exit_status_of
+from forgather_spool.job import State
+from forgather_spool.outcome import TimedOut, describe, exit_status_of
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 

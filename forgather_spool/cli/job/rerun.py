@@ -10,11 +10,11 @@ from forgather_spool.cli.submit.one import check_together, in_words, refuse_too_
 from forgather_spool.cli.submit.options import Given, fields
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
-from forgather_spool.job import words_for
+from forgather_spool.outcome import words_for
 from forgather_spool.spool.batch import submit_one
 from forgather_spool.spool.families import look_all
 from forgather_spool.spool.look import Job
-from forgather_spool.spool.paths import family_of, index_of
+from forgather_spool.spool.names import family_of, index_of
 from forgather_spool.spool.queue import Spool
 
 _OF_THAT_TIME = frozenset({"git_commit", "after", "after_unmet", "begin_at", "hold"})

@@ -27,7 +27,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.usage import Usage, cpu_percent, usage_of
 from forgather_spool.job import Claim, format_at
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.paths import short_id
+from forgather_spool.spool.names import short_id
 from forgather_spool.spool.place import active_places
 from forgather_spool.spool.queue import Spool
 

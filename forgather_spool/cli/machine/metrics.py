@@ -21,11 +21,12 @@ from forgather_spool.dispatcher.published import host_document
 from forgather_spool.dispatcher.wake import is_awake
 from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.host import proc
-from forgather_spool.job import State, outcome_as_document, parse_at
+from forgather_spool.job import State, parse_at
+from forgather_spool.outcome import outcome_as_document
 from forgather_spool.schema import OUTCOME
 from forgather_spool.spool import files, settings
 from forgather_spool.spool.look import read_all
-from forgather_spool.spool.paths import submitted_unix_s
+from forgather_spool.spool.names import submitted_unix_s
 from forgather_spool.spool.place import active_places, ended_count, ended_places, rejected_places, state_at
 from forgather_spool.spool.queue import Spool
 

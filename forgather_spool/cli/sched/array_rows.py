@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from forgather_spool.errors import BadDocument, UnreadableFile
-from forgather_spool.job import Cancelled, Outcome, Result, words_for
+from forgather_spool.job import Result
+from forgather_spool.outcome import Cancelled, Outcome, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.families import Counts, count
 from forgather_spool.spool.queue import Entry, Spool

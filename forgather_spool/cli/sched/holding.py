@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from forgather_spool.document import Document
-from forgather_spool.job import State, describe
+from forgather_spool.job import State
+from forgather_spool.outcome import describe
 from forgather_spool.spool import order
 from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.look import look, read_all

@@ -19,11 +19,12 @@ from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago
 from forgather_spool.cli.table import natural_width, render
 from forgather_spool.document import Document
-from forgather_spool.job import State, describe
+from forgather_spool.job import State
+from forgather_spool.outcome import describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.paths import any_member, end_of_family, family_of, short_id
+from forgather_spool.spool.names import any_member, end_of_family, family_of, short_id
 from forgather_spool.spool.place import (
     Place,
     active_places,

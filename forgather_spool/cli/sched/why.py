@@ -5,7 +5,8 @@ from __future__ import annotations
 from forgather_spool.cli.sched.reasons import place_in_queue
 from forgather_spool.cli.show import shown
 from forgather_spool.document import Document
-from forgather_spool.job import State, describe
+from forgather_spool.job import State
+from forgather_spool.outcome import describe
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 

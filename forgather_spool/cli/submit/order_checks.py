@@ -41,7 +41,7 @@ def resolve_after(spool: Spool, spec: Document) -> None:
     Raises:
         UsageError: one of them is no job, or may be several.
     """
-    from forgather_spool.spool.paths import is_job_id
+    from forgather_spool.spool.names import is_job_id
 
     entries = spec.get("after")
     resolved: list[Document] = []
@@ -70,7 +70,7 @@ def _not_met(text: str, error: NoSuchJob) -> UsageError:
 
 def _meant(spool: Spool, text: str) -> list[str]:
     from forgather_spool.spool.families import find_all
-    from forgather_spool.spool.paths import family_of
+    from forgather_spool.spool.names import family_of
 
     found = find_all(spool, [text])
     family = family_of(found[0])

@@ -25,7 +25,7 @@ from forgather_spool.cli.top import model
 from forgather_spool.cli.top.model import LogFeed, Look, Row
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool.changes import Changes
-from forgather_spool.spool.paths import short_id
+from forgather_spool.spool.names import short_id
 from forgather_spool.spool.queue import Spool
 
 AGES_S = 5.0

@@ -20,13 +20,14 @@ from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago
 from forgather_spool.dispatcher.wake import is_awake, wake
 from forgather_spool.errors import BadDocument, ForgatherError, UnreadableFile
-from forgather_spool.job import State, describe
+from forgather_spool.job import State
+from forgather_spool.outcome import describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool import order, settings
 from forgather_spool.spool.follow import ENDED
 from forgather_spool.spool.look import Job, attempt_with_output
+from forgather_spool.spool.names import index_of
 from forgather_spool.spool.output import LineFolder, Output
-from forgather_spool.spool.paths import index_of
 from forgather_spool.spool.place import Held, Queued, locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
