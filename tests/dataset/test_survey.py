@@ -84,7 +84,7 @@ def test_a_data_set_is_shown_to_people(tmp_path: Path, stories: Path) -> None:
     assert any(line.startswith("rows:        100, about ") for line in lines)
     assert any("characters in all 100 rows" in line for line in lines) and any("##" in line for line in lines)
     assert "example 4:" in lines and "  text: xxxx" in lines and "example 6:" not in lines
-    assert max(map(len, lines)) <= 100
+    assert max(len(line) for line in lines if not line.startswith("data set:")) <= 100  # a path is not cut
 
 
 def test_a_data_set_is_told_to_scripts(tmp_path: Path, stories: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_damaged_spool_is_said_and_the_screen_stays(spool: Spool) -> None:
         lines = await screen.shows("dispatch.json")
         assert screen.app.is_running and len(lines) == 30
 
-    on_screen(spool, story, (200, 30))  # so that the whole path is there
+    on_screen(spool, story, (300, 30))  # so that the whole path is there
 
 
 def test_a_long_queue_is_read_only_as_far_as_it_is_shown(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
