@@ -31,8 +31,9 @@ from forgather_spool.dataset_server.query import Asked, parse_query
 from forgather_spool.dataset_server.settings import Settings
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.streams import Stream
-from forgather_spool.document import Document, dump, parse
+from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, ForgatherError, Missing, UsageError
+from forgather_spool.web import body_of, json_response
 
 log = logging.getLogger("forgather_spool.dataset_server")
 REALM = "forgather-dataset"
@@ -288,24 +289,9 @@ def _plain(value: object) -> object:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    data = b""
-    try:
-        async with asyncio.timeout(BODY_S):
-            while chunk := await request.content.readany():
-                data += chunk
-                if len(data) > MAX_BODY_BYTES:
-                    raise guard.Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    except TimeoutError:
-        raise guard.Refused(408, f"the body did not come within {BODY_S:g} s") from None
-    return data
+    return await body_of(request, limit_bytes=MAX_BODY_BYTES, within_s=BODY_S)
 
 
 def _response(status: int, document: Document, **headers: str) -> web.Response:
-    if status == 401:
-        headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
-    headers["Cache-Control"] = "no-store"
-    headers["X-Content-Type-Options"] = "nosniff"
-    response = web.Response(status=status, body=dump(document), content_type="application/json", headers=headers)
-    if status >= 400:
-        response.force_close()  # what is left of a refused request is not read
-    return response
+    last = status >= 400  # what is left of a refused request is not read
+    return json_response(status, document, realm=REALM, last=last, **headers)

@@ -19,11 +19,12 @@ import threading
 from aiohttp import web
 
 from forgather_spool import guard
-from forgather_spool.document import Document, dump
+from forgather_spool.document import Document
 from forgather_spool.endpoint.listening import listen
 from forgather_spool.endpoint.routes import Routes
 from forgather_spool.errors import Missing
 from forgather_spool.spool.paths import Paths
+from forgather_spool.web import body_of, json_response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,26 +151,12 @@ class EndpointServer:
 
 
 async def _body(request: web.BaseRequest) -> bytes:
-    data = b""
-    try:
-        async with asyncio.timeout(BODY_S):
-            while chunk := await request.content.readany():
-                data += chunk
-                if len(data) > MAX_BODY_BYTES:
-                    raise guard.Refused(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    except TimeoutError:
-        raise guard.Refused(408, f"the body did not come within {BODY_S:g} s") from None
-    return data
+    return await body_of(request, limit_bytes=MAX_BODY_BYTES, within_s=BODY_S)
 
 
 def _response(status: int, document: Document, **headers: str) -> web.Response:
-    if status == 401:
-        headers["WWW-Authenticate"] = f'Bearer realm="{REALM}"'
-    headers["Cache-Control"] = "no-store"
-    headers["X-Content-Type-Options"] = "nosniff"
-    response = web.Response(status=status, body=dump(document), content_type="application/json", headers=headers)
-    response.force_close()  # one request a connection: a timer that starts with it is enough
-    return response
+    last = True  # one request a connection: a timer that starts with it is enough
+    return json_response(status, document, realm=REALM, last=last, **headers)
 
 
 def _silence() -> logging.Logger:

@@ -18,7 +18,8 @@ BELOW = {
     "spool": {"values", "errors"},
     "host": {"values", "errors"},
     "runner": {"spool", "host", "values", "errors"},
-    "endpoint": {"spool", "host", "values", "errors"},
+    "web": {"values", "errors"},
+    "endpoint": {"web", "spool", "host", "values", "errors"},
     "trainer": {"endpoint", "trainers", "spool", "host", "values", "errors"},
     "trainers": {"spool", "host", "values", "errors"},
     "runs": {"spool", "values", "errors"},
@@ -29,7 +30,7 @@ BELOW = {
     "snapshot": {"spool", "values", "errors"},
     "dispatcher": {"snapshot", "runner", "policy", "trainers", "spool", "host", "values", "errors"},
     "dataset": {"tls", "spool", "values", "errors"},
-    "dataset_server": {"dataset", "tls", "spool", "host", "values", "errors"},
+    "dataset_server": {"web", "dataset", "tls", "spool", "host", "values", "errors"},
     "doctor": {"dispatcher", "policy", "spool", "host", "values", "errors"},
 }
 THIRD_PARTY = {
@@ -39,7 +40,7 @@ THIRD_PARTY = {
     "jeepney": {"host"},
     "pynvml": {"host"},
     "filelock": {"spool"},
-    "aiohttp": {"endpoint", "dataset_server"},
+    "aiohttp": {"web", "endpoint", "dataset_server"},
     "google_crc32c": {"dataset"},
     "orjson": {"dataset_server"},
     "yaml": {"training", "dataset_server"},
