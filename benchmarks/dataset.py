@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lab import Lab
-from benchmarks.measure import in_turns
+from benchmarks.measure import Samples, in_turns
 from benchmarks.row import Row, at_least, at_most, from_samples, skipped
 
 GROUP = "data sets, local"
@@ -44,8 +44,8 @@ def rows(lab: Lab) -> list[Row]:
         shutil.rmtree(folder)
 
 
-def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
-    ours, theirs = _ours(files), _theirs(files)
+def _taken(lab: Lab, ours: Any, theirs: Any) -> dict[str, Samples]:
+    """In turns, in order and shuffled; and what gathering alone takes of ours."""
     shuffled = theirs.shuffle(seed=1)
     actions: dict[str, Callable[[], float]] = {
         "ours": lambda: _rate(ours),
@@ -54,7 +54,12 @@ def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
         "theirs shuffled": lambda: _rate(shuffled),
         "gather": lambda: _rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
     }
-    taken = in_turns(actions, lab.rounds(10))
+    return in_turns(actions, lab.rounds(10))
+
+
+def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
+    ours, theirs = _ours(files), _theirs(files)
+    taken = _taken(lab, ours, theirs)
     per_second: dict[str, Any] = {"unit": "examples/s", "peer": "datasets"}
     return [
         from_samples(
@@ -77,15 +82,7 @@ def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
 
 def _token_rows(lab: Lab, files: list[str]) -> list[Row]:
     ours, theirs = _ours(files).with_format("torch"), _theirs(files).with_format("torch")
-    shuffled = theirs.shuffle(seed=1)
-    actions: dict[str, Callable[[], float]] = {
-        "ours": lambda: _rate(ours),
-        "ours shuffled": lambda: _rate(ours.shuffle(1)),
-        "theirs": lambda: _rate(theirs),
-        "theirs shuffled": lambda: _rate(shuffled),
-        "gather": lambda: _rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
-    }
-    taken = in_turns(actions, lab.rounds(10))
+    taken = _taken(lab, ours, theirs)
     per_second: dict[str, Any] = {"unit": "rows/s", "peer": "datasets"}
     return [
         from_samples(

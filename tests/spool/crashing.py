@@ -6,8 +6,11 @@ What is on disk at its death is all there is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 from tests import file_system
 
@@ -117,3 +120,30 @@ def refused_after(calls: int, number: int) -> Iterator[_RefusingOs]:
         yield refusing
     finally:
         file_system.work_on(os)
+
+
+class Killed(BaseException):
+    """What no `except Exception` keeps from ending a process."""
+
+
+def killed_at(step: int, names: Collection[str], act: Callable[[], object]) -> bool:
+    """Whether `act` was killed before its `step`th call of these of `os`, whoever makes it."""
+    left = [step]
+
+    def counting(real: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return real(*args, **more)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setattr(os, name, counting(getattr(os, name)))
+        try:
+            act()
+        except Killed:
+            return True
+    return False

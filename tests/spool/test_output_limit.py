@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +13,7 @@ from hypothesis import strategies as some
 from forgather_spool.runner import output
 from forgather_spool.runner.output import OutputLog
 from forgather_spool.spool.output import Output, written_bytes
+from tests.spool.crashing import killed_at
 
 LIMIT = 4096
 MARKER = re.compile(rb"\[forgather: ([0-9,]+) bytes left out here; [^\n]*\]\n")
@@ -161,16 +160,14 @@ def test_every_byte_is_read_or_told_of_and_the_limit_holds(limit, writes, reads,
     assert kept_on_disk(path) + log.bytes_omitted == sum(writes)
 
 
-class Killed(BaseException):
-    pass
-
-
-def test_a_kill_at_any_step_leaves_head_and_tail_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_at_any_step_leaves_head_and_tail_readable(tmp_path: Path) -> None:
     """Killed before each system call in turn: what was written is read or told of, and nothing is out of order."""
     for step in range(200):
         path = str(tmp_path / f"{step}" / "output.log")
         os.mkdir(os.path.dirname(path))
-        was_killed = _killed_at(step, monkeypatch, lambda path=path: _write_much(path))
+        was_killed = killed_at(
+            step, ("open", "write", "unlink", "fsync", "fchmod"), lambda path=path: _write_much(path)
+        )
 
         seen = read_from_start(path) if os.path.exists(path) else b""
         lines = [int(line) for line in MARKER.sub(b"\n", seen).split() if len(line) == 7]
@@ -188,28 +185,6 @@ def _write_much(path: str) -> None:
     for first in range(0, 1000, 40):
         log.write(numbered(40, first))
     log.close()
-
-
-def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> bool:
-    left = [step]
-
-    def counting(real: Any) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-            return real(*args, **more)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("open", "write", "unlink", "fsync", "fchmod"):
-            patch.setattr(os, name, counting(getattr(os, name)))
-        try:
-            act()
-        except Killed:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("call", ["open", "write", "unlink", "fchmod"])

@@ -18,6 +18,7 @@ from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.retention import BrokenOff, Retention, outdated, size_bytes, specs_of_the_living
 from tests import builders
+from tests.spool.crashing import killed_at
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -167,13 +168,13 @@ def test_who_has_something_better_to_do_may_break_off(spool: Spool) -> None:
         outdated(spool, Retention(), NOW, go_on=lambda: False)
 
 
-def test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next(spool: Spool, monkeypatch) -> None:
+def test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next(spool: Spool) -> None:
     """Killed before each system call of the removal in turn; the next cleanup leaves no trace of the job."""
     for step in range(40):
         ended(spool, 1, output=b"x")
         (place,) = outdated(spool, Retention(), NOW)
         os.mkdir(f"{spool.paths.job(place.job_id)}/attempt-2")
-        if not _killed_at(step, monkeypatch, lambda place=place: remove(spool, place)):
+        if not killed_at(step, ("rename", "unlink", "rmdir", "fsync"), lambda place=place: remove(spool, place)):
             assert step > 5
             return
 
@@ -183,33 +184,6 @@ def test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next
 
         assert os.listdir(spool.paths.jobs) == []
     raise AssertionError("the removal never came to its end")
-
-
-class Killed(BaseException):
-    pass
-
-
-def _killed_at(step: int, monkeypatch: pytest.MonkeyPatch, act: Any) -> bool:
-    """Whether `act` was killed before its `step`th change to the file system."""
-    left = [step]
-
-    def counting(real: Any) -> Any:
-        def call(*args: Any, **more: Any) -> Any:
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-            return real(*args, **more)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in ("rename", "unlink", "rmdir", "fsync"):
-            patch.setattr(os, name, counting(getattr(os, name)))
-        try:
-            act()
-        except Killed:
-            return True
-    return False
 
 
 @settings(max_examples=25, deadline=None)

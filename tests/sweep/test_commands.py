@@ -46,12 +46,7 @@ def submitted_or_not(world: World, done: strace.Disturbed) -> list[str]:
 @EFFECTS
 @pytest.mark.parametrize("where", [into_a_new_home, into_a_spool_that_stands])
 def test_a_submit_is_whole_or_never_was_and_what_it_acknowledged_runs_once(where, effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(where), effects, where, submitted_or_not)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, where, submitted_or_not, more_than=5)
 
 
 def with_a_key(world: World) -> list[str]:
@@ -74,12 +69,7 @@ def submitted_or_not_and_the_key_is_free(world: World, done: strace.Disturbed) -
 
 @EFFECTS
 def test_a_submit_with_a_key_is_whole_or_never_was_and_never_blocks_the_key(effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(with_a_key), effects, with_a_key, submitted_or_not_and_the_key_is_free)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, with_a_key, submitted_or_not_and_the_key_is_free, more_than=5)
 
 
 def a_cancel(world: World) -> list[str]:
@@ -100,12 +90,7 @@ def cancelled_or_run(world: World, done: strace.Disturbed) -> list[str]:
 
 @EFFECTS
 def test_a_cancel_leaves_a_job_that_is_cancelled_or_runs(effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(a_cancel), effects, a_cancel, cancelled_or_run)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, a_cancel, cancelled_or_run, more_than=5)
 
 
 def a_hold(world: World) -> list[str]:
@@ -162,12 +147,7 @@ def old_or_new(world: World, done: strace.Disturbed) -> list[str]:
 def test_a_job_is_where_it_was_or_where_it_was_sent_and_never_both_or_neither(
     act, judge, effects, tmp_path: Path
 ) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(act), effects, act, judge)
-
-    assert not done.wrong, done.report
-    assert done.hits > 2
+    walk.everywhere(tmp_path, effects, act, judge, more_than=2)
 
 
 def an_edit(world: World) -> list[str]:
@@ -210,9 +190,4 @@ def paused_or_not(world: World, done: strace.Disturbed) -> list[str]:
 
 @EFFECTS
 def test_a_pause_is_set_or_not_and_never_torn(effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(a_pause), effects, a_pause, paused_or_not)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, a_pause, paused_or_not, more_than=5)

@@ -52,12 +52,7 @@ def all_or_none(world: World, done: strace.Disturbed) -> list[str]:
 @EFFECTS
 @pytest.mark.parametrize("many", [a_batch, an_array])
 def test_a_submit_of_many_is_all_of_them_or_none(many, effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(many), effects, many, all_or_none)
-
-    assert not done.wrong, done.report
-    assert done.hits > 10
+    walk.everywhere(tmp_path, effects, many, all_or_none, more_than=10)
 
 
 def a_dispatcher_with_a_dropped_array(world: World) -> list[str]:
@@ -112,9 +107,4 @@ def cancelled_or_run(world: World, done: strace.Disturbed) -> list[str]:
 
 @EFFECTS
 def test_a_cancel_of_many_leaves_each_cancelled_or_run(effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(a_cancel_of_an_array), effects, a_cancel_of_an_array, cancelled_or_run)
-
-    assert not done.wrong, done.report
-    assert done.hits > 10
+    walk.everywhere(tmp_path, effects, a_cancel_of_an_array, cancelled_or_run, more_than=10)

@@ -55,12 +55,7 @@ def _days(world: World) -> list[Path]:
 
 @EFFECTS
 def test_a_cleanup_removes_a_job_whole_or_not_at_all_and_the_next_finishes_it(effects, tmp_path: Path) -> None:
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(one_ended_and_one_that_waits), effects, one_ended_and_one_that_waits, each_job_is_whole_or_gone)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, one_ended_and_one_that_waits, each_job_is_whole_or_gone, more_than=5)
 
 
 def a_dispatcher_that_may_keep_one_job(world: World) -> list[str]:
@@ -129,9 +124,4 @@ def it_is_whole_or_never_was(world: World, done: strace.Disturbed) -> list[str]:
 @EFFECTS
 def test_a_submit_with_a_snapshot_is_whole_or_never_was(effects, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(sweep, "YOUNG_S", -1.0)
-    done = walk.Walk(tmp_path)
-
-    done.go(done.points(a_submit_with_a_snapshot), effects, a_submit_with_a_snapshot, it_is_whole_or_never_was)
-
-    assert not done.wrong, done.report
-    assert done.hits > 5
+    walk.everywhere(tmp_path, effects, a_submit_with_a_snapshot, it_is_whole_or_never_was, more_than=5)

@@ -101,6 +101,17 @@ class Walk:
         return world
 
 
+def everywhere(folder: Path, effects: Effects, prepare: Prepare, judge: Judge, *, more_than: int) -> None:
+    """Disturb what `prepare` runs at each point it has, and fail with all that `judge` finds wrong.
+
+    It must have been hit at `more_than` points, or nothing was shown.
+    """
+    walk = Walk(folder)
+    walk.go(walk.points(prepare), effects, prepare, judge)
+    assert not walk.wrong, walk.report
+    assert walk.hits > more_than
+
+
 def complaints(done: strace.Disturbed) -> list[str]:
     """What is wrong with how a disturbed program ended, had it not been killed: it tells in one line, or succeeds."""
     if not done.hit or done.returncode == -9:
