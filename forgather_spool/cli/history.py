@@ -26,7 +26,7 @@ from forgather_spool.errors import ForgatherError, JobFailed, Missing, Unreadabl
 from forgather_spool.job import Result
 from forgather_spool.outcome import OUTCOME_WORDS, words_for
 from forgather_spool.spool import files
-from forgather_spool.spool.place import Ended, ended_places
+from forgather_spool.spool.ended import Ended, ended_places
 from forgather_spool.spool.queue import Spool
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"

@@ -23,9 +23,16 @@ from forgather_spool.job import Result, format_at
 from forgather_spool.outcome import Exited, Refused, describe
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.families import members
 from forgather_spool.spool.names import any_member, family_of, parse_entries
-from forgather_spool.spool.place import Ended, Queued, Rejected, Taken, locate, locate_at_a_glance
+from forgather_spool.spool.place import (
+    Queued,
+    Rejected,
+    Taken,
+    locate,
+    locate_at_a_glance,
+)
 from forgather_spool.spool.queue import Spool
 
 

@@ -14,7 +14,8 @@ from forgather_spool.errors import BadDocument, ForgatherError, UnreadableFile
 from forgather_spool.snapshot.enter import remove_worktree
 from forgather_spool.snapshot.git import GitFailed, git
 from forgather_spool.spool import files
-from forgather_spool.spool.place import Ended, locate
+from forgather_spool.spool.ended import Ended
+from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.retention import every_spec
 

@@ -22,9 +22,9 @@ from typing import IO
 from forgather_spool import __version__
 from forgather_spool.document import Document, dump
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.output import output_names
 from forgather_spool.spool.paths import Paths
-from forgather_spool.spool.place import Ended
 from forgather_spool.spool.queue import Spool, utc_now
 
 FORMAT_VERSION = 1

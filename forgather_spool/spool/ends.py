@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from forgather_spool.errors import NoSuchJob
 from forgather_spool.job import State
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.families import FEW, where
 from forgather_spool.spool.follow import finish_ending
-from forgather_spool.spool.place import Ended, Rejected, Taken, active_places, locate, state_at
+from forgather_spool.spool.place import Rejected, Taken, active_places, locate, state_at
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import CREATED, Watch
 

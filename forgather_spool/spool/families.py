@@ -18,6 +18,7 @@ from forgather_spool import array
 from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
+from forgather_spool.spool.ended import ended_among, ended_ids
 from forgather_spool.spool.look import Job, find, is_meant, look, read
 from forgather_spool.spool.names import family_of, index_of, is_job_id, is_short_id, parse_entries, submitted_unix_s
 from forgather_spool.spool.paths import CANCEL
@@ -25,8 +26,6 @@ from forgather_spool.spool.place import (
     Place,
     active_places,
     all_job_ids,
-    ended_among,
-    ended_ids,
     held_places,
     locate,
     locate_at_a_glance,

@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
 from forgather_spool.spool import attempts, files
+from forgather_spool.spool.ended import Ended, ended_count, ended_places
 from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id, is_short_id, short_id, submitted_unix_s
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import (
     LOOKS,
-    Ended,
     Held,
     Place,
     Queued,
@@ -29,7 +30,6 @@ from forgather_spool.spool.place import (
     Taken,
     active_places,
     all_job_ids,
-    ended_places,
     held_places,
     locate,
     rejected_places,
@@ -39,6 +39,7 @@ from forgather_spool.spool.place import (
 from forgather_spool.spool.queue import Spool
 
 MIN_PREFIX = 3
+NAMES_READ = 10_000  # of ended jobs, the latest first: about a second
 CANDIDATES_SHOWN = 5
 T = TypeVar("T")
 
@@ -89,7 +90,8 @@ def find(spool: Spool, text: str) -> str:
 
     A rejected file is meant by its name in rejected/.
 
-    Of several jobs of one name the latest that has not ended, else the latest.
+    Of several jobs of one name the latest that has not ended, else the latest of
+    the `NAMES_READ` that ended last: a million specs are minutes to read.
 
     Raises:
         NoSuchJob: nothing fits, or several ids begin so; the message lists them.
@@ -112,7 +114,11 @@ def find(spool: Spool, text: str) -> str:
     if fits:
         shown = ", ".join(fits[:CANDIDATES_SHOWN]) + (", ..." if len(fits) > CANDIDATES_SHOWN else "")
         raise NoSuchJob(f"{len(fits)} jobs begin with {text}: {shown}", hint="give more of the id")
-    raise NoSuchJob(f"no job has this id, beginning of an id, or name: {text!r}", hint="forgather sched list --all")
+    message = f"no job has this id, beginning of an id, or name: {text!r}"
+    if ended_count(spool, NAMES_READ) is None:
+        message += f"; of those that have ended, the names of the last {NAMES_READ:,} were read"
+        raise NoSuchJob(message, hint="give its id; forgather sched list --all --name NAME reads every one")
+    raise NoSuchJob(message, hint="forgather sched list --all")
 
 
 def is_meant(job_id: str, text: str) -> bool:
@@ -211,20 +217,24 @@ def why_rejected(place: Rejected) -> str:
 
 
 def _named(spool: Spool, name: str, *, ended: bool) -> str | None:
-    """`ended`: also of those that have, which are all read until one has the name."""
+    """`ended`: also of those that have, of which the latest `NAMES_READ` are read until one has the name."""
     places: list[Place] = [*held_places(spool), *waiting_places(spool), *active_places(spool)]
-    going_on = [place.job_id for place in places if _name_at(place) == name]
+    going_on = [place.job_id for place in places if _is_named(place, name)]
     if going_on:
         return max(going_on, key=submitted_unix_s)
-    found = ended_places(spool) if ended else ()
-    return next((place.job_id for place in found if _name_at(place) == name), None)
+    found = islice(ended_places(spool, exact=False), NAMES_READ) if ended else ()
+    return next((place.job_id for place in found if _is_named(place, name)), None)
 
 
-def _name_at(place: Place) -> str | None:
+def _is_named(place: Place, name: str) -> bool:
+    """Mostly told without parsing: where there is no escape, the name stands in the file as it is, or is not there."""
     try:
-        return _spec(place.path).name
+        data = files.read_bytes(place.path)
+        if b"\\" not in data and name.encode(errors="replace") not in data:
+            return False
+        return _spec(place.path).name == name
     except (FileNotFoundError, BadDocument, UnreadableFile):
-        return None
+        return False
 
 
 def _tried(problems: list[str], read_one: Callable[[], T]) -> T | None:

@@ -7,21 +7,16 @@ went back in this very moment; `locate` looks again then.
 
 from __future__ import annotations
 
-import heapq
-import os
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forgather_spool.job import State
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
-from forgather_spool.spool.names import is_job_id, parse_entry, start_order, submitted_unix_s
+from forgather_spool.spool.ended import Ended, ended_days, ended_ids_in, ended_place
+from forgather_spool.spool.names import is_job_id, parse_entry, start_order
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, Spool
 
-ORDERED_AT_MOST = 20_000  # to look at the times of a million files takes seconds
-CLOCKS_DIFFER_S = 86400  # a job may seem to have ended before it was submitted, on another host
 LOOKS = 3  # a job that goes back to the queue does so once in a while, not three times in a row
 
 
@@ -58,15 +53,6 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """In done/<day>/, the UTC day it ended."""
-
-    job_id: str
-    path: str
-    day: str
-
-
-@dataclass(frozen=True, slots=True)
 class Rejected:
     """Set aside with its reason beside it. A file dropped into incoming/ has no job id: its name stands there."""
 
@@ -88,7 +74,8 @@ def locate(spool: Spool, job_id: str) -> Place | None:
     if (place := locate_at_a_glance(spool, job_id)) is not None:
         return place
     for _ in range(LOOKS):
-        place = _unclaimed(spool, job_id) or _taken(spool, job_id) or _ended(spool, job_id) or _rejected(spool, job_id)
+        place = _unclaimed(spool, job_id) or _taken(spool, job_id)
+        place = place or ended_place(spool, job_id) or _rejected(spool, job_id)
         if place is not None:
             return place
         help_along(spool)
@@ -97,7 +84,7 @@ def locate(spool: Spool, job_id: str) -> Place | None:
 
 def locate_at_a_glance(spool: Spool, job_id: str) -> Place | None:
     """Where the spec of this id lies, unless that takes a look through all that waits. None: nobody knows yet."""
-    return _ended(spool, job_id) or _taken(spool, job_id) or _queued_as_usual(spool, job_id)
+    return ended_place(spool, job_id) or _taken(spool, job_id) or _queued_as_usual(spool, job_id)
 
 
 def state_at(spool: Spool, place: Place, attempt: int | None = None) -> State:
@@ -145,51 +132,6 @@ def active_places(spool: Spool) -> list[Taken]:
     return [_taken_at(spool, entry, host) for entry, host in sorted(found, key=lambda one: start_order(one[0]))]
 
 
-def ended_places(spool: Spool, *, up_to_day: str | None = None, exact: bool = True) -> Iterator[Ended]:
-    """What has ended, latest first, a day at a time; none that ended after `up_to_day`.
-
-    Within a day the order is that of the files' change times: the rename into
-    done/ sets it, and reading 100,000 results instead would take seconds. A
-    copy or a restored backup has other change times; then only the days are
-    in order. Not `exact`: of a day on which more than `ORDERED_AT_MOST` ended,
-    those are put in order that were submitted last, and lead.
-    """
-    for day in _days(spool):
-        if up_to_day is not None and day > up_to_day:
-            continue
-        for name in _latest_first(spool.paths.done_on(day), None if exact else ORDERED_AT_MOST):
-            job_id = name.removesuffix(".json")
-            if job_id != name and is_job_id(job_id):
-                yield Ended(job_id, spool.paths.ended(day, job_id), day)
-
-
-def ended_ids(spool: Spool, *, since_unix_s: float, beginning: str = "q_") -> Iterator[str]:
-    """Ids of what has ended that begin so, in no order, from names alone; of days before that time, none."""
-    for day in _days_since(spool, since_unix_s):
-        ids = _ids_in(spool.paths.done_on(day))
-        yield from (job_id for job_id in ids if job_id.startswith(beginning) and is_job_id(job_id))
-
-
-def ended_among(spool: Spool, wanted: frozenset[str]) -> Iterator[Ended]:
-    """Those of `wanted` that have ended, in no order, from names alone; of days before the first was made, none."""
-    if not wanted:
-        return
-    for day in _days_since(spool, min(map(submitted_unix_s, filter(is_job_id, wanted)), default=0.0)):
-        for job_id in wanted.intersection(_ids_in(spool.paths.done_on(day))):
-            yield Ended(job_id, spool.paths.ended(day, job_id), day)
-
-
-def ended_count(spool: Spool, at_most: int | None = None) -> int | None:
-    """How many have ended; None: more than `at_most`, and not worth counting for somebody who waits."""
-    count = 0
-    for day in _days(spool):
-        names = files.names(spool.paths.done_on(day))
-        if at_most is not None and count + len(names) > at_most:
-            return None
-        count += sum(name.endswith(".json") and is_job_id(name[:-5]) for name in names)
-    return count
-
-
 def rejected_places(spool: Spool) -> list[Rejected]:
     """What was set aside, by name."""
     folder = spool.paths.rejected
@@ -202,8 +144,8 @@ def all_job_ids(spool: Spool, part: str = "") -> set[str]:
     help_along(spool)
     found = {job_id for _, job_id in (*spool.held(), *spool.waiting())}
     found.update(place.job_id for place in active_places(spool))
-    for day in _days(spool):
-        ids = _ids_in(spool.paths.done_on(day))
+    for day in ended_days(spool):
+        ids = ended_ids_in(spool.paths.done_on(day))
         found.update(job_id for job_id in ids if part in job_id and is_job_id(job_id))
     found.update(place.job_id for place in rejected_places(spool) if is_job_id(place.job_id))
     return {job_id for job_id in found if part in job_id}
@@ -241,61 +183,8 @@ def _taken_at(spool: Spool, entry: Entry, host: str) -> Taken:
     return Taken(entry[1], -entry[0], spool.paths.taken(host, entry[1], -entry[0]), host)
 
 
-def _ended(spool: Spool, job_id: str) -> Ended | None:
-    for day in _days(spool):
-        path = spool.paths.ended(day, job_id)
-        if os.path.lexists(path):
-            return Ended(job_id, path, day)
-    return None
-
-
 def _rejected(spool: Spool, job_id: str) -> Rejected | None:
     return next((place for place in rejected_places(spool) if place.job_id == job_id), None)
-
-
-def _days(spool: Spool) -> list[str]:
-    """The folders of done/, newest first."""
-    return sorted((name for name in files.names(spool.paths.done) if not name.startswith(".")), reverse=True)
-
-
-def _ids_in(folder: str) -> Iterator[str]:
-    """Of a folder of done/, unchecked."""
-    return (name[:-5] for name in files.names(folder) if name.endswith(".json"))
-
-
-def _days_since(spool: Spool, since_unix_s: float) -> list[str]:
-    first_day = time.strftime("%Y-%m-%d", time.gmtime(since_unix_s - CLOCKS_DIFFER_S))
-    return [day for day in _days(spool) if day >= first_day]
-
-
-def _latest_first(folder: str, at_most: int | None) -> Iterator[str]:
-    """Names by change time, of the greatest `at_most` names; then the others, greatest first."""
-    names = files.names(folder)
-    first = names
-    if at_most is not None and len(names) > at_most:
-        first = heapq.nlargest(at_most, names)
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise files.failed("look into", folder, error) from None
-    try:
-        timed = [(_changed_at(name, fd), name) for name in first]
-    except OSError as error:
-        raise files.failed("look into", folder, error) from None
-    finally:
-        os.close(fd)
-    yield from (name for _, name in sorted(timed, reverse=True))
-    if first is not names:
-        yield from sorted(set(names).difference(first), reverse=True)
-
-
-def _changed_at(name: str, folder_fd: int) -> int:
-    try:
-        return os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_ctime_ns
-    except FileNotFoundError:
-        return 0  # removed meanwhile; whoever reads it finds out
 
 
 def _id_in(rejected_name: str) -> str | None:

@@ -17,9 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.imported import finish_import
 from forgather_spool.spool.names import is_job_id
-from forgather_spool.spool.place import Ended, Rejected
+from forgather_spool.spool.place import (
+    Rejected,
+)
 from forgather_spool.spool.queue import Spool
 
 

@@ -26,8 +26,8 @@ from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.job import Result
 from forgather_spool.outcome import words_for
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import Ended, ended_places
 from forgather_spool.spool.names import family_of
-from forgather_spool.spool.place import Ended, ended_places
 from forgather_spool.spool.queue import Spool
 
 

@@ -12,8 +12,8 @@ import pytest
 from forgather_spool import schema
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.imported import read_archive
-from forgather_spool.spool.place import ended_places
 from forgather_spool.spool.queue import Spool
 from tests.fuzz import seeds
 from tests.fuzz.archives import archives

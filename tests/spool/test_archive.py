@@ -15,10 +15,11 @@ from forgather_spool.errors import StorageFailed, UnreadableFile
 from forgather_spool.job import State
 from forgather_spool.spool import archive, imported
 from forgather_spool.spool.archive import write_archive
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.files import together
 from forgather_spool.spool.imported import read_archive
 from forgather_spool.spool.look import look
-from forgather_spool.spool.place import ended_places, locate
+from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
 from tests import builders

@@ -11,10 +11,17 @@ import pytest
 from forgather_spool.errors import NoSuchJob
 from forgather_spool.job import State
 from forgather_spool.outcome import Exited
-from forgather_spool.spool import admit, families, files, place
+from forgather_spool.spool import admit, ended, families, files, place
+from forgather_spool.spool import look as look_module
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.look import find, look, read_all
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.place import active_places, ended_places, locate, rejected_places, waiting_places
+from forgather_spool.spool.place import (
+    active_places,
+    locate,
+    rejected_places,
+    waiting_places,
+)
 from forgather_spool.spool.queue import Spool
 from tests import builders
 from tests.waiting import wait_until
@@ -255,17 +262,36 @@ def test_a_day_on_which_too_many_ended_leads_with_those_submitted_last(spool: Sp
     """Who asks exactly is told exactly; nobody is left out either way."""
     first, second, third = (builders.ended(spool)[1] for _ in range(3))
     ended_at = {f"{job_id}.json": at for at, job_id in enumerate((third, second, first))}
-    monkeypatch.setattr(place, "_changed_at", lambda name, fd: ended_at[name])
-    monkeypatch.setattr(place, "ORDERED_AT_MOST", 2)
+    monkeypatch.setattr(ended, "_changed_at", lambda name, fd: ended_at[name])
+    monkeypatch.setattr(ended, "ORDERED_AT_MOST", 2)
 
-    assert [found.job_id for found in place.ended_places(spool)] == [first, second, third]
-    assert [found.job_id for found in place.ended_places(spool, exact=False)] == [second, third, first]
+    assert [found.job_id for found in ended.ended_places(spool)] == [first, second, third]
+    assert [found.job_id for found in ended.ended_places(spool, exact=False)] == [second, third, first]
 
 
 def test_a_million_ended_jobs_are_not_counted_for_the_first_screen(spool: Spool) -> None:
     for _ in range(3):
         builders.ended(spool)
 
-    assert place.ended_count(spool) == 3
-    assert place.ended_count(spool, at_most=3) == 3
-    assert place.ended_count(spool, at_most=2) is None
+    assert ended.ended_count(spool) == 3
+    assert ended.ended_count(spool, at_most=3) == 3
+    assert ended.ended_count(spool, at_most=2) is None
+
+
+def test_a_name_that_a_file_spells_with_an_escape_is_found(spool: Spool) -> None:
+    """Whether a file has a name is told from its bytes only where they can hold it in one way."""
+    _, job_id = builders.submitted(spool)
+    Path(spool.paths.queued(job_id, 0)).write_text('{"argv": ["true"], "name": "caf\\u00e9"}')
+
+    assert find(spool, "café") == job_id
+
+
+def test_of_a_million_ended_jobs_the_names_of_the_last_are_read_and_it_is_said(spool: Spool, monkeypatch) -> None:
+    monkeypatch.setattr(look_module, "NAMES_READ", 2)
+    early, *late = [builders.ended(spool, name=name)[1] for name in ("early", "late", "later")]
+
+    assert find(spool, "late") == late[0]
+    with pytest.raises(NoSuchJob, match="the names of the last 2 were read") as caught:
+        find(spool, "early")
+    assert "give its id" in caught.value.hint
+    assert find(spool, early) == early

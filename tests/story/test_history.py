@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool.place import ended_places, locate
+from forgather_spool.spool.ended import ended_places
+from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
 from tests import builders
 

@@ -16,9 +16,10 @@ import pytest
 from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.spool.archive import write_archive
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.imported import read_archive
 from forgather_spool.spool.look import Job, attempts_of, find, look
-from forgather_spool.spool.place import all_job_ids, ended_places
+from forgather_spool.spool.place import all_job_ids
 from forgather_spool.spool.queue import Spool
 from tests.data.generate import EVERY_FIELD, OUTCOMES
 from tests.story.world import World

@@ -11,7 +11,8 @@ import pytest
 
 from forgather_spool.snapshot import sweep
 from forgather_spool.spool import settings
-from forgather_spool.spool.place import Ended, ended_places, locate
+from forgather_spool.spool.ended import Ended, ended_places
+from forgather_spool.spool.place import locate
 from forgather_spool.spool.remove import remove
 from tests import builders
 from tests.story.world import HOST, World

@@ -15,10 +15,11 @@ from forgather_spool.host import proc
 from forgather_spool.job import Claim
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.cancel import FEW, cancel_many
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, look
-from forgather_spool.spool.place import Ended, Held, Place, Queued, Rejected
+from forgather_spool.spool.place import Held, Place, Queued, Rejected
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 

@@ -8,8 +8,9 @@ from itertools import islice
 import click
 
 from forgather_spool.errors import ForgatherError
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.look import read_all
-from forgather_spool.spool.place import Place, active_places, ended_places, held_places, waiting_places
+from forgather_spool.spool.place import Place, active_places, held_places, waiting_places
 from forgather_spool.spool.queue import Spool
 
 ENDED_OFFERED = 100  # a shell that shows more shows nothing

@@ -25,9 +25,14 @@ from forgather_spool.job import State, parse_at
 from forgather_spool.outcome import outcome_as_document
 from forgather_spool.schema import OUTCOME
 from forgather_spool.spool import files, settings
+from forgather_spool.spool.ended import ended_count, ended_places
 from forgather_spool.spool.look import read_all
 from forgather_spool.spool.names import submitted_unix_s
-from forgather_spool.spool.place import active_places, ended_count, ended_places, rejected_places, state_at
+from forgather_spool.spool.place import (
+    active_places,
+    rejected_places,
+    state_at,
+)
 from forgather_spool.spool.queue import Spool
 
 RECENT_S = 3600.0

@@ -23,13 +23,12 @@ from forgather_spool.job import State
 from forgather_spool.outcome import describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.batch import help_along
+from forgather_spool.spool.ended import ended_count, ended_places
 from forgather_spool.spool.look import Job, read_all
 from forgather_spool.spool.names import any_member, end_of_family, family_of, short_id
 from forgather_spool.spool.place import (
     Place,
     active_places,
-    ended_count,
-    ended_places,
     held_places,
     rejected_places,
     waiting_place,

@@ -23,10 +23,15 @@ from forgather_spool.document import Document
 from forgather_spool.errors import JobFailed, UsageError
 from forgather_spool.outcome import OUTCOME_WORDS
 from forgather_spool.spool import settings
+from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.families import find_all
 from forgather_spool.spool.follow import finish_ending
 from forgather_spool.spool.names import family_of
-from forgather_spool.spool.place import Ended, Rejected, Taken, locate
+from forgather_spool.spool.place import (
+    Rejected,
+    Taken,
+    locate,
+)
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.retention import Retention, needed_by_the_living, outdated, size_bytes

@@ -38,6 +38,7 @@ from forgather_spool.spool.files.reading import (
     names,
     read_bytes,
     read_document,
+    some_names,
 )
 from forgather_spool.spool.files.syncing import (
     DIR_MODE,
@@ -89,6 +90,7 @@ __all__ = [
     "remove_tree",
     "replace",
     "replace_bytes",
+    "some_names",
     "sync",
     "sync_directory",
     "sync_names",

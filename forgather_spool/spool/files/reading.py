@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from itertools import islice
 
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, parse
 from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, StorageFailed, UnreadableFile
@@ -77,6 +78,17 @@ def names(path: str) -> list[str]:
     """The names in a directory, in no order; none where there is no directory. Raises UnreadableFile, StorageFailed."""
     try:
         return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise cannot_open(path, error) from None
+
+
+def some_names(path: str, at_most: int) -> list[str]:
+    """As `names`, but no more than so many, whichever come first: a million take half a second."""
+    try:
+        with os.scandir(path) as found:
+            return [item.name for item in islice(found, at_most)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
