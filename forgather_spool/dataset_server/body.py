@@ -39,10 +39,15 @@ class Body:
             return 0
         if not self._sent_headers:
             self._sent_headers = True
-            self._transport().set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
+            transport = self._transport()
+            plain = _is_plain(transport)
+            if plain:  # and only then: a TLS transport of Python 3.11 would pause for ever
+                transport.set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
             await self._writer.write(b"".join(pieces))  # aiohttp sends its headers with the first
             await self._writer.drain()
-            self._fd = _descriptor_of(self._writer.transport)
+            if plain:
+                socket = self._transport().get_extra_info("socket")
+                self._fd = os.dup(socket.fileno())  # the loop keeps its own to itself
             return size
         whole = [b"%x\r\n" % size, *pieces, b"\r\n"]
         if self._fd < 0 or len(whole) > MAX_PIECES:
@@ -62,9 +67,10 @@ class Body:
             self._room.set_exception(ConnectionResetError("dropped"))
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        os.close(self._fd)
+        self._fd = -1
         transport = self._writer.transport
         if transport is not None:
             transport.set_write_buffer_limits()
@@ -97,12 +103,10 @@ def _wake(room: asyncio.Future[None]) -> None:
         room.set_result(None)
 
 
-def _descriptor_of(transport: Any) -> int:
-    """One of our own for the connection (the loop keeps the transport's to itself); -1 where it must not be used."""
-    if transport is None or isinstance(transport.get_extra_info("ssl_object"), (ssl.SSLObject, ssl.SSLSocket)):
-        return -1
-    found = transport.get_extra_info("socket")
-    return -1 if found is None else os.dup(found.fileno())
+def _is_plain(transport: Any) -> bool:
+    """Whether bytes written to its socket are what the client reads."""
+    is_tls = isinstance(transport.get_extra_info("ssl_object"), (ssl.SSLObject, ssl.SSLSocket))
+    return not is_tls and transport.get_extra_info("socket") is not None
 
 
 def _written(fd: int, pieces: list[Any]) -> int:

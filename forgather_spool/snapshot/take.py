@@ -77,7 +77,9 @@ def _commit_all(spool: Spool, top: str, commit: str, left_out: list[str]) -> str
     theirs = git(["rev-parse", "--path-format=absolute", "--git-path", "index"], directory=top)
     try:
         if os.path.exists(theirs):
-            shutil.copyfile(theirs, index)  # it knows which files have not changed: they are not read again
+            # It knows which files have not changed, and they are not read again; with its time, by which git
+            # tells those that changed in the moment it was written (Documentation/technical/racy-git.txt).
+            shutil.copy2(theirs, index)
         git(["add", "-A", "--", ":/", *but], directory=top, GIT_INDEX_FILE=index)
         tree = git(["write-tree"], directory=top, GIT_INDEX_FILE=index)
     except OSError as error:

@@ -60,9 +60,7 @@ def parse(text: str, name: str) -> Any:
         raise BadDocument(_at(name, error.problem_mark), said or "is not YAML") from None
     except yaml.YAMLError as error:
         raise BadDocument(name, f"is not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise BadDocument(name, "nested too deeply") from None
-    return {} if node is None else _value(node, name, 0)
+    return {} if node is None else _value(node, name)
 
 
 def written(document: Mapping[str, Any]) -> str:
@@ -84,14 +82,21 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the library's own attribute, replaced
 
+    depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if self.depth > MAX_DEPTH:  # the library takes a second to find out by its recursion
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
         if getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not used here: see `extends:` and ${...}",
                 problem_mark=event.start_mark,
             )
-        return super().compose_node(parent, index)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in _WORDS:
@@ -101,14 +106,12 @@ for _tag, _pattern, _first in _WORDS:
         )
 
 
-def _value(node: Any, name: str, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise BadDocument(_at(name, node.start_mark), "nested too deeply")
+def _value(node: Any, name: str) -> Any:
     kind = node.tag.rpartition(":")[2]
     if isinstance(node, yaml.MappingNode) and kind == "map":
-        return _mapping(node, name, depth)
+        return _mapping(node, name)
     if isinstance(node, yaml.SequenceNode) and kind == "seq":
-        return [_value(item, name, depth + 1) for item in node.value]
+        return [_value(item, name) for item in node.value]
     if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
         value = _SCALARS[kind](node.value)
         if (kind == "int" and len(node.value) > MAX_DIGITS) or (kind == "float" and math.isinf(value)):
@@ -117,16 +120,16 @@ def _value(node: Any, name: str, depth: int) -> Any:
     raise BadDocument(_at(name, node.start_mark), f"tags such as {node.tag} are not used here")
 
 
-def _mapping(node: Any, name: str, depth: int) -> dict[str, Any]:
+def _mapping(node: Any, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = _value(key_node, name, depth + 1)
+        key = _value(key_node, name)
         where = _at(name, key_node.start_mark)
         if not isinstance(key, str):
             raise BadDocument(where, f"the key {key_node.value!r} is not text; put it in quotes")
         if key in found:
             raise BadDocument(where, f"the key {key!r} stands twice")
-        found[key] = _value(value_node, name, depth + 1)
+        found[key] = _value(value_node, name)
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import click.testing
 import pytest
 
-from forgather_spool.cli import dataset_server as command
+from forgather_spool.cli.dataset import server as command
 from forgather_spool.cli.dataset import server_queue as dataset_server_queue
 from forgather_spool.dataset.frames import MEDIA_TYPE, FrameReader
 from tests.dataset_server.conftest import ROWS

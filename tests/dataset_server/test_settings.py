@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("aiohttp")
 
-from forgather_spool.cli import dataset_server as command
+from forgather_spool.cli.dataset import server as command
 from forgather_spool.cli.dataset import server_queue as dataset_server_queue
 from forgather_spool.dataset_server import settings as module
 from forgather_spool.dataset_server.settings import Settings, merged, read_file

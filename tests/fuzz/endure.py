@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -47,7 +48,9 @@ def endure(
                 _check_words(given, error)
                 refused += 1
             except (Exception, Hung) as error:
-                raise AssertionError(f"{type(error).__name__} on {given[:2000]!r}") from error
+                # A report with the half of a character in it cannot be sent between the processes of pytest-xdist.
+                trace = ascii("".join(traceback.format_exception(error))[-4000:]).replace("\\n", "\n")
+                raise AssertionError(f"{type(error).__name__} on {given[:2000]!a}:\n{trace}") from None
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
@@ -56,7 +59,7 @@ def endure(
 
 def _check_words(given: bytes | str, error: ForgatherError) -> None:
     words = str(error)
-    assert words.strip(), f"refused without a word: {given[:2000]!r}"
+    assert words.strip(), f"refused without a word: {given[:2000]!a}"
     if isinstance(given, bytes):  # a word of the command line is quoted as it came, and rendered by `cli`
         words.encode()
 

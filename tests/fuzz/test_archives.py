@@ -13,6 +13,7 @@ from forgather_spool import schema
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.spool import files
 from forgather_spool.spool.ended import ended_places
+from forgather_spool.spool.files import together
 from forgather_spool.spool.imported import read_archive
 from forgather_spool.spool.queue import Spool
 from tests.fuzz import seeds
@@ -21,7 +22,7 @@ from tests.fuzz.endure import endure
 
 
 def test_a_spoilt_archive_is_taken_in_job_by_job_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "sync_file_system", lambda path: None)  # what is durable is another test's
+    monkeypatch.setattr(together, "sync_file_system", lambda path: None)  # what is durable is another test's
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     spool = Spool(str(tmp_path / "home")).create()
     stands = everything(tmp_path)

@@ -13,9 +13,10 @@ import pytest
 
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool import admit, archive, batch, files, imported, notices, order, preempt, settings, unique
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.mailbox import Mailbox
-from forgather_spool.spool.paths import parse_entry
-from forgather_spool.spool.place import ended_places, locate
+from forgather_spool.spool.names import parse_entry
+from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.stop import stop

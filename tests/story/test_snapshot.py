@@ -357,6 +357,22 @@ def test_what_is_not_in_it_is_said(world: World, repository: Repository) -> None
     assert "submodules" in said and "nested/" in said and "is the file itself" in said
 
 
+def test_a_file_changed_in_the_moment_it_was_committed_is_in_it(world: World, repository: Repository) -> None:
+    """As long as before, and as old as git's index: only its content tells."""
+    repository.git("config", "core.trustctime", "false")
+    repository.git("config", "core.checkStat", "minimal")
+    script, index = repository.folder / "src/run.sh", repository.folder / ".git/index"
+    then_ns = script.stat().st_mtime_ns
+    repository.write("src/run.sh", "echo as it was")
+    for path in (script, index):
+        os.utime(path, ns=(then_ns, then_ns))
+
+    job_id = repository.submit("sh", "run.sh", cwd="src")
+
+    world.dispatch_all()
+    assert output(world, job_id) == "as it was\n"
+
+
 def test_the_jobs_of_a_batch_share_a_snapshot_with_those_of_their_directory(
     world: World, repository: Repository
 ) -> None:

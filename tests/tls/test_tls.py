@@ -17,7 +17,7 @@ trustme = pytest.importorskip("trustme")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgather_spool.cli import tls as command
+from forgather_spool.cli.machine import tls as command
 from forgather_spool.errors import ForgatherError, Missing, UnreadableFile, UsageError
 from forgather_spool.tls import bundle, certificates, contexts
 from forgather_spool.tls.bundle import Bundle
