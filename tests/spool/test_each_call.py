@@ -1,4 +1,4 @@
-"""Each step over the spool, refused by the kernel at each of its calls in turn: one line, and nothing is lost."""
+"""Each step over the spool, refused by the kernel at each of its calls, or dead before it: nothing is lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.stop import stop
 from tests import builders
-from tests.spool.crashing import refused_after
+from tests.spool.crashing import dies_after, refused_after
 
 KEY = {"argv": ["true"], "unique": "nightly"}
 ARRAY = {"argv": ["true"], "array": {"indexes": "0-2"}}
@@ -220,10 +220,7 @@ STEPS: dict[str, Prepare] = {
 def test_what_the_kernel_refuses_is_said_in_one_line_and_loses_nothing(name: str, number: int, tmp_path: Path) -> None:
     """The calls are made by our modules, so that each arm is taken; that the programs tell it, `tests/sweep` shows."""
     for calls in range(10_000):
-        spool = Spool(str(tmp_path / f"{calls}")).create()
-        spool.open_host(builders.HOST)
-        step = STEPS[name](spool)
-        before = set(places(spool))
+        spool, step, before = a_spool_for(name, tmp_path / f"{calls}")
 
         with refused_after(calls, number) as refusing:
             try:
@@ -233,15 +230,44 @@ def test_what_the_kernel_refuses_is_said_in_one_line_and_loses_nothing(name: str
         if not refusing.refused:
             break
 
-        where = f"{refusing.refused}, the call after {calls}"
-        recover(spool)
-        now = list(places(spool))
-        assert len(now) == len(set(now)), f"{where}: a job twice: {now}"
-        if name.startswith(("admit", "reject", "begin")):
-            assert now or files.names(spool.paths.rejected), f"{where}: what was dropped is nowhere"
-        if name != "clean up":
-            assert before <= set(now), f"{where}: {before - set(now)} lost"
+        check(spool, name, before, f"{refusing.refused}, the call after {calls}")
     assert calls > 3
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_death_before_any_change_loses_nothing(name: str, tmp_path: Path) -> None:
+    """The same steps, by a program that does not live to tell."""
+    for calls in range(10_000):
+        spool, step, before = a_spool_for(name, tmp_path / f"{calls}")
+        lived = False
+
+        with dies_after(calls):
+            step()
+            lived = True
+        if lived:
+            break
+
+        check(spool, name, before, f"dead after {calls} changes")
+    assert calls > 1 or name == "export"
+
+
+def a_spool_for(name: str, folder: Path) -> tuple[Spool, Callable[[], object], set[str]]:
+    """The spool, the step to be taken in it, and the jobs there before."""
+    spool = Spool(str(folder)).create()
+    spool.open_host(builders.HOST)
+    step = STEPS[name](spool)
+    return spool, step, set(places(spool))
+
+
+def check(spool: Spool, name: str, before: set[str], where: str) -> None:
+    """Nothing is lost or there twice once an undisturbed program has gone on from there."""
+    recover(spool)
+    now = list(places(spool))
+    assert len(now) == len(set(now)), f"{where}: a job twice: {now}"
+    if name.startswith(("admit", "reject", "begin")):
+        assert now or files.names(spool.paths.rejected), f"{where}: what was dropped is nowhere"
+    if name != "clean up":
+        assert before <= set(now), f"{where}: {before - set(now)} lost"
 
 
 def recover(spool: Spool) -> None:
