@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,8 +49,27 @@ def columns_of(batch: Any, format_: Format) -> dict[str, Any]:
     """Each column as a sequence of one value a row (for numpy and torch one array, where rows are of one shape)."""
     if format_ == "arrow":
         raise UsageError("the format arrow has no columns of values", hint="use it without map and filter")
-    column = {"python": python_column, "numpy": numpy_column, "torch": torch_column}[format_]
+    column = COLUMN[format_]
     return {name: column(values) for name, values in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+def batches_of(batch: Any, format_: Format, size: int) -> Iterator[Any]:
+    """`columns_of` each `size` rows of `batch`, the last fewer; for arrow tables. At once where that is the same."""
+    starts = range(0, batch.num_rows, size)
+    if format_ == "arrow":
+        yield from (pa.Table.from_batches([batch.slice(start, size)]) for start in starts)
+        return
+    column = COLUMN[format_]
+    parts = []
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        found = column(values)
+        alike = format_ == "python" or not isinstance(found, list) or types.is_string(values.type)
+        parts.append((name, values, found if alike or len(starts) == 1 else None))
+    for start in starts:
+        yield {
+            name: column(values.slice(start, size)) if found is None else found[start : start + size]
+            for name, values, found in parts
+        }
 
 
 def examples_of(batch: Any, format_: Format) -> list[Any]:
@@ -211,6 +230,9 @@ def _tensor(values: np.ndarray) -> Any:
 
     wanted = np.int64 if values.dtype.kind in "iu" else np.float32 if values.dtype.kind == "f" else values.dtype
     return torch.from_numpy(values.astype(wanted, copy=False))
+
+
+COLUMN: dict[str, Callable[[Any], Any]] = {"python": python_column, "numpy": numpy_column, "torch": torch_column}
 
 
 def columns_of_examples(examples: Sequence[dict[str, Any]], format_: Format) -> dict[str, Any]:

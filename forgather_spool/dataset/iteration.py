@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from forgather_spool.dataset.cursor import State
-from forgather_spool.dataset.formats import Format, as_format, columns_of, columns_of_examples, examples_of
+from forgather_spool.dataset.formats import Format, as_format, batches_of, columns_of_examples, examples_of
 from forgather_spool.dataset.order import Order
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.stages import Example, Numbered, Stage, run_group, run_one
@@ -55,8 +55,9 @@ class Iteration:
         for batch in regrouped((batch for _, batch in self._read(self._walks())), size):
             if batch.num_rows < size and drop_last:
                 return
-            self.taken += batch.num_rows
-            yield pa.Table.from_batches([batch]) if self.format == "arrow" else columns_of(batch, self.format)
+            for part in batches_of(batch, self.format, size):
+                self.taken += min(size, batch.num_rows)
+                yield part
 
     def _batches_of_examples(self, size: int, drop_last: bool) -> Iterator[Any]:
         held: list[Example] = []
@@ -137,15 +138,21 @@ NOWHERE = np.empty(0, np.int64)
 
 
 def regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `size`, the last one shorter."""
+    """The same rows in batches of `size`, or of many times that; the last one shorter."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
-        held.append(batch)
-        rows += batch.num_rows
-        while rows >= size:
-            whole = pa.concat_batches(held) if len(held) > 1 else held[0]
-            yield whole.slice(0, size)
-            held, rows = [whole.slice(size)], rows - size
+        wanted = min(size - rows, batch.num_rows)
+        if rows:
+            held, rows, batch = [*held, batch.slice(0, wanted)], rows + wanted, batch.slice(wanted)
+            if rows < size:
+                continue
+            yield pa.concat_batches(held)
+            held, rows = [], 0
+        whole = batch.num_rows - batch.num_rows % size
+        if whole:
+            yield batch.slice(0, whole)
+        if whole < batch.num_rows:
+            held, rows = [batch.slice(whole)], batch.num_rows - whole
     if rows:
         yield pa.concat_batches(held)

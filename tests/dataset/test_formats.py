@@ -14,7 +14,7 @@ pa = pytest.importorskip("pyarrow", reason="needs the extra: pip install 'forgat
 import numpy as np
 from hypothesis import given, settings
 
-from forgather_spool.dataset.formats import examples_of, python_column
+from forgather_spool.dataset.formats import batches_of, columns_of, examples_of, python_column
 from forgather_spool.dataset.iterable import ComposableIterableDataset
 from forgather_spool.dataset.storage.opening import open_files
 from forgather_spool.errors import UsageError
@@ -104,3 +104,34 @@ def test_maps_give_the_format_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_no_other_formats(make: Any) -> None:
     with pytest.raises(UsageError, match="no format 'pandas'"):
         make("pandas")
+
+
+@pytest.mark.parametrize("format_", ["python", "numpy", "torch"])
+@pytest.mark.parametrize("size", [1, 3, 4, 50])
+def test_a_batch_in_parts_is_each_part_by_itself(format_: Any, size: int) -> None:
+    """Also where some parts are of one shape or without nulls, and the whole is not."""
+    lists = [[1, 2]] * 4 + [[3]] * 3 + [[], None, [4, 5]]
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "n": list(range(10)),
+            "text": ["a", "", None, "b", "c", "d", "e", "f", "g", "h"],
+            "list": lists,
+            "whole": [[1.5, 2.5]] * 10,
+            "when": pa.array([None, *range(9)], pa.timestamp("s")),
+            "deep": [[["x"]]] * 9 + [None],
+        }
+    ).slice(1)
+
+    found = list(batches_of(batch, format_, size))
+
+    wanted = [columns_of(batch.slice(start, size), format_) for start in range(0, 9, size)]
+    assert [described(one) for one in found] == [described(one) for one in wanted]
+
+
+def described(value: Any) -> Any:
+    """A value with its kind, so that an array is no list."""
+    if isinstance(value, dict):
+        return {name: described(one) for name, one in value.items()}
+    if hasattr(value, "dtype"):
+        return type(value).__name__, str(value.dtype), value.tolist()
+    return [described(one) for one in value] if isinstance(value, list) else value
