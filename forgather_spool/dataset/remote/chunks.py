@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AT_ONCE_BYTES = 16 << 20  # of a chunk: a damaged size asks for no more memory than that
 LINE_BYTES = 4096
+HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 
 class Chunks:
@@ -76,7 +77,7 @@ class Chunks:
 
         size = min(self._due, AT_ONCE_BYTES)
         self._buffer, self._at = pa.allocate_buffer(size), 0
-        self._fill(memoryview(self._buffer))
+        self._fill(memoryview(self._buffer).cast("B"))
         self._due -= size
         return True
 
@@ -85,13 +86,9 @@ class Chunks:
             raise http.client.IncompleteRead(b"")
         self._begun = True
         digits = self._line().partition(b";")[0].strip()
-        try:
-            size = int(digits, 16) if digits.isalnum() else -1
-        except ValueError:
-            size = -1
-        if size < 0:
+        if not digits or digits.strip(HEX_DIGITS):
             raise http.client.IncompleteRead(b"")
-        return size
+        return int(digits, 16)
 
     def _line(self) -> bytes:
         """The next line, without its end."""

@@ -132,10 +132,11 @@ class Server:
             raise self._error(answer, self._object(answer, connection))
         try:
             self._check(answer, wanted)
+            in_place = answer.chunked and connection.sock is not None
+            return Stream(Chunks(answer, connection.sock) if in_place else answer, connection)
         except BaseException:  # Ctrl-C too: a connection with half an answer on it is of no use to the next
             connection.close()
             raise
-        return Stream(answer, connection)
 
     def give_back(self, stream: Stream) -> None:
         """Its end frame came: read what little is left, and keep the connection."""
