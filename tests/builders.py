@@ -9,6 +9,7 @@ from forgather_spool.document import dump
 from forgather_spool.job import Claim, GpuRef, parse_at
 from forgather_spool.spool import attempts
 from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.submit import submit
 
 HOST = "box"
 BOOT_ID = "11111111-2222-3333-4444-555555555555"
@@ -17,7 +18,7 @@ BOOT_ID = "11111111-2222-3333-4444-555555555555"
 def submitted(spool: Spool, **spec: Any) -> Entry:
     """A waiting job, ``true`` unless `argv` says otherwise."""
     priority = spec.get("priority", 0)
-    return -priority, spool.submit({"argv": ["true"], "priority": priority, **spec})
+    return -priority, submit(spool, {"argv": ["true"], "priority": priority, **spec})
 
 
 def held(spool: Spool, **spec: Any) -> Entry:

@@ -29,9 +29,9 @@ def _run(words: list[str]) -> int:
 
         given = split(words[1:])
         if given is not None:
-            from forgather_spool.cli.submit import one
+            from forgather_spool.cli.submit import run
 
-            return one.run(*given)
+            return run.run(*given)
     if words[:2] == ["control", "status"]:
         from forgather_spool.cli.control import status
 

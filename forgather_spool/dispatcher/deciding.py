@@ -21,9 +21,9 @@ from forgather_spool.errors import ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import nvml
 from forgather_spool.job import Claim
-from forgather_spool.spool import admit
 from forgather_spool.spool.names import family_of
 from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.reject import reject
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard
 CARDS_POLL_S = 5.0  # while a job waits for a card that is not ours to free
@@ -143,5 +143,5 @@ class Deciding:
         return due_s
 
     def _reject(self, entry: Entry, error: ForgatherError) -> None:
-        admit.reject(self._spool, self._spool.paths.queued(entry[1], -entry[0]), str(error), error.hint)
+        reject(self._spool, self._spool.paths.queued(entry[1], -entry[0]), str(error), error.hint)
         self._say(f"{entry[1]}: rejected: {error}")

@@ -31,6 +31,7 @@ from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, batch, files, unique
 from forgather_spool.spool.names import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
 RETRY_S = 1.0  # until all is looked at again after the file system refused a step
@@ -83,7 +84,7 @@ class Dispatcher:
     def look(self) -> None:
         """Look at the directories themselves; what was heard before does not count."""
         for folder in (self.spool.paths.queue, self.spool.paths.running_on(self.host_name)):
-            for path in admit.reject_strangers(self.spool, folder):
+            for path in reject_strangers(self.spool, folder):
                 self.say(f"rejected {os.path.basename(path)}: its name is no job's")
         self.deciding.look()
         self.intake.heard()

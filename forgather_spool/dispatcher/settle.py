@@ -20,11 +20,12 @@ from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
 from forgather_spool.job import Claim, format_at, parse_at
-from forgather_spool.spool import admit, attempts, files
+from forgather_spool.spool import attempts, files
 from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.output import written_bytes
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.reject import reject
 
 REMAINS_GRACE_S = 10.0  # between TERM and KILL for what a dead runner left behind
 
@@ -192,4 +193,4 @@ class Settler:
             except (BadDocument, UnreadableFile) as error:
                 path = self._spool.paths.taken(self._host_name, entry[1], -entry[0])
                 self._say(f"{entry[1]}: rejected: {error}")
-                admit.reject(self._spool, path, str(error), error.hint)
+                reject(self._spool, path, str(error), error.hint)

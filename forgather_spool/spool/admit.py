@@ -19,8 +19,9 @@ from forgather_spool import schema
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import batch, files, unique
-from forgather_spool.spool.names import new_job_id, parse_entry
+from forgather_spool.spool.names import new_job_id
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 
 STILL_WRITING_S = 1.0  # a copy in place is torn for a moment; patience before it is called damaged
 NOT_JSON_PATIENCE_S = 60.0  # foo.json.part becomes foo.json, or it was a mistake
@@ -67,7 +68,7 @@ def _admit_or_reject(spool: Spool, path: str, age_s: float) -> str | None:
     try:
         return _admit_one(spool, path)
     except (BadDocument, UnreadableFile) as error:
-        if age_s < STILL_WRITING_S and _is_regular(path):
+        if age_s < STILL_WRITING_S and os.path.isfile(path) and not os.path.islink(path):
             return None
         reject(spool, path, str(error), error.hint)
         return ""
@@ -101,61 +102,18 @@ def _admit_array(spool: Spool, path: str, spec: Document, data: bytes) -> str:
     return family
 
 
-def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
-    """Set `path` aside as rejected/<name> with <name>.why beside it; the new path. Gone already is fine."""
-    name = os.path.basename(path)
-    target = f"{spool.paths.rejected}/{name}"
-    attempt = 1
-    while os.path.lexists(target) or os.path.lexists(f"{target}.why"):
-        attempt += 1
-        target = f"{spool.paths.rejected}/{name}.{attempt}"
-    text = f"{why}\n" + (f"{hint}\n" if hint else "") + f"it lay in {os.path.dirname(path)}\n"
-    try:
-        files.write_bytes_once(f"{target}.why", text.encode("utf-8", "backslashreplace"), spool.paths.tmp)
-    except StorageFailed:
-        pass  # a full disk must not leave the file in everybody's way; the move needs no space
-    try:
-        if _is_regular(path):
-            files.make_private(path)
-    except (FileNotFoundError, UnreadableFile, StorageFailed):
-        pass
-    try:
-        files.move(path, target)
-    except FileNotFoundError:
-        files.discard(f"{target}.why")
-    return target
-
-
-def reject_strangers(spool: Spool, folder: str) -> list[str]:
-    """Set aside what lies in queue/ or running/<host>/ under a name that is no spec's. Their new paths."""
-    strangers = [name for name in files.names(folder) if not name.startswith(".") and parse_entry(name) is None]
-    why = "the name is not <job_id>.p<priority>.json; new jobs go into incoming/ or through `forgather submit`"
-    return [reject(spool, f"{folder}/{name}", why) for name in sorted(strangers)]
-
-
 def sweep_tmp(spool: Spool) -> int:
     """Remove temporary files whose writer is gone; how many. Names are ``<host>.<pid>.<random>``, see `files`."""
     swept = 0
     for name in files.names(spool.paths.tmp):
         path = f"{spool.paths.tmp}/{name}"
-        if writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
+        if files.writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
             if os.path.isdir(path) and not os.path.islink(path):
                 batch.remove_folder(path)
             else:
                 files.discard(path)
             swept += 1
     return swept
-
-
-def writer_is_gone(name: str) -> bool:
-    """Whether the program of this host that made a temporary name has ended; of another host's it is not known."""
-    host, _, rest = name.partition(".")
-    pid, _, _ = rest.partition(".")
-    return host == os.uname().nodename.partition(".")[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")
-
-
-def _is_regular(path: str) -> bool:
-    return os.path.isfile(path) and not os.path.islink(path)
 
 
 def _distance_s(path: str) -> float | None:

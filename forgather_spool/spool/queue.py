@@ -80,15 +80,11 @@ class Spool:
         """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
 
         `priority` moves from the document into the name; with `hold` it enters held/.
+        One with a `unique` key goes by `submit.submit`.
 
-        Raises:
-            Busy: it has a `unique` key, and another job with that waits or runs.
-            StorageFailed: nothing was submitted.
+        Raises StorageFailed: nothing was submitted.
         """
-        if spec.get("unique"):
-            from forgather_spool.spool import unique
-
-            return unique.submit(self, spec)
+        assert not spec.get("unique")
         priority = spec.get("priority", 0)
         assert isinstance(priority, int)
         while True:

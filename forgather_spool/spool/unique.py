@@ -32,6 +32,7 @@ from forgather_spool.spool.names import entry_name, is_job_id, new_job_id, parse
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import Held, Queued, Taken, locate
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 
 TRIES = 20  # each time another took the key and gave it back
 STAGED = "@"
@@ -126,15 +127,13 @@ def go_on_with(spool: Spool, folder: str) -> str | None:
 
 def forget_ended(spool: Spool, limit_s: float = FORGETTING_S) -> int:
     """Remove keys of jobs that have ended, for `limit_s` at most: it only saves space. How many."""
-    from forgather_spool.spool.admit import writer_is_gone
-
     forgotten, deadline = 0, time.monotonic() + limit_s
     for key in files.names(spool.paths.unique):
         if time.monotonic() > deadline:
             break
         folder = f"{spool.paths.unique}/{key}"
         names = files.names(folder)
-        being_made = key.startswith(STAGED) and not writer_is_gone(key.removeprefix(STAGED))
+        being_made = key.startswith(STAGED) and not files.writer_is_gone(key.removeprefix(STAGED))
         if being_made or any(parse_entry(name) for name in names):
             continue
         for name in names:
@@ -199,8 +198,6 @@ def _take_back(spool: Spool, target: str, job_id: str, name: str) -> None:
 
 
 def _set_aside(spool: Spool, folder: str, name: str, why: str) -> str:
-    from forgather_spool.spool.admit import reject
-
     entry = parse_entry(name)
     assert entry is not None
     reject(spool, f"{folder}/{name}", why)

@@ -16,11 +16,12 @@ from typing import Any
 
 from forgather_spool import __version__
 from forgather_spool.runner.output import OutputLog
-from forgather_spool.spool import admit, settings
+from forgather_spool.spool import settings
 from forgather_spool.spool.batch import Batch
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool, utc_now
+from forgather_spool.spool.reject import reject
 from tests import builders
 from tests.builders import BOOT_ID, HOST
 
@@ -115,7 +116,7 @@ def _the_living(spool: Spool) -> None:
     array.commit()
     bad = Path(spool.paths.incoming, "bad.json")
     bad.write_text('{"argv": "not a list"}')
-    admit.reject(spool, str(bad), "$.argv: expected array of strings, got string")
+    reject(spool, str(bad), "$.argv: expected array of strings, got string")
     Path(spool.paths.incoming, "dropped.json").write_text('{"argv": ["true"], "name": "dropped"}\n')
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from forgather_spool.spool import admit
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject_strangers
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 
@@ -156,7 +157,7 @@ def test_strange_names_in_the_queue_are_set_aside(spool):
         with open(os.path.join(os.fsencode(spool.paths.queue), name), "wb") as file:
             file.write(b"{}")
 
-    admit.reject_strangers(spool, spool.paths.queue)
+    reject_strangers(spool, spool.paths.queue)
 
     assert os.listdir(spool.paths.queue) == []
     assert len(rejected(spool)) == 4

@@ -13,6 +13,7 @@ import pytest
 
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool import admit, archive, batch, files, imported, notices, order, preempt, settings, unique
+from forgather_spool.spool import submit as into_queue
 from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.names import parse_entry
@@ -29,7 +30,7 @@ Prepare = Callable[[Spool], Callable[[], object]]  # what stands before, and the
 
 
 def submit(spec: dict[str, object]) -> Prepare:
-    return lambda spool: lambda: spool.submit(spec)
+    return lambda spool: lambda: into_queue.submit(spool, spec)
 
 
 def submit_together(spool: Spool) -> Callable[[], object]:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.errors import NoSuchJob
-from forgather_spool.spool import admit, files
+from forgather_spool.spool import files
 from forgather_spool.spool.ends import Ends
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 from forgather_spool.spool.remove import remove
 from forgather_spool.spool.watch import Watch
 from tests import builders
@@ -64,7 +65,7 @@ def test_a_job_that_is_set_aside_has_ended(spool: Spool) -> None:
     entry = builders.submitted(spool)
     with Ends(spool, [entry[1]]) as ends:
         path = spool.paths.queued(entry[1], 0)
-        threading.Timer(0.05, lambda: admit.reject(spool, path, "damaged")).start()
+        threading.Timer(0.05, lambda: reject(spool, path, "damaged")).start()
 
         assert ends.next(by()) == [entry[1]]
 

@@ -11,7 +11,7 @@ import pytest
 from forgather_spool.errors import NoSuchJob
 from forgather_spool.job import State
 from forgather_spool.outcome import Exited
-from forgather_spool.spool import admit, ended, families, files, place
+from forgather_spool.spool import ended, families, files, place
 from forgather_spool.spool import look as look_module
 from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.look import find, look, read_all
@@ -23,6 +23,7 @@ from forgather_spool.spool.place import (
     waiting_places,
 )
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 from tests import builders
 from tests.waiting import wait_until
 
@@ -150,7 +151,7 @@ def test_a_job_is_found_by_its_id_without_a_look_through_all_that_wait(spool: Sp
 
 def test_a_rejected_job_says_why(spool: Spool) -> None:
     entry = builders.submitted(spool)
-    admit.reject(spool, spool.paths.queued(entry[1], 0), "$.argv: is required")
+    reject(spool, spool.paths.queued(entry[1], 0), "$.argv: is required")
 
     job = look(spool, entry[1])
 
@@ -166,7 +167,7 @@ def test_a_job_is_found_by_id_by_beginning_and_by_name(spool: Spool) -> None:
 def test_a_rejected_file_is_found_by_its_name(spool: Spool) -> None:
     dropped = Path(spool.paths.incoming, "mine.json")
     dropped.write_text("{")
-    admit.reject(spool, str(dropped), "$: not JSON")
+    reject(spool, str(dropped), "$: not JSON")
 
     job = look(spool, find(spool, "mine.json"))
 

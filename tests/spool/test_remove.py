@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.spool import admit
 from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 from forgather_spool.spool.remove import remove, sweep_removed
 from tests import builders
 
@@ -63,7 +63,7 @@ def test_a_rejected_file_goes_alone_whatever_its_name(spool: Spool) -> None:
     for name in ("llama", "folder.json"):
         dropped = Path(spool.paths.incoming, name)
         dropped.mkdir() if name == "folder.json" else dropped.write_text("{")
-        admit.reject(spool, str(dropped), "no job")
+        reject(spool, str(dropped), "no job")
 
     for place in rejected_places(spool):
         remove(spool, place)

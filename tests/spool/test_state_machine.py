@@ -69,7 +69,7 @@ class Jobs(RuleBasedStateMachine):
     def submit_with_a_key(self, death, key, hold):
         with dies_after(death):
             try:
-                self.acknowledged.add(self.spool.submit({"argv": ["true"], "unique": key, "hold": hold}))
+                self.acknowledged.add(unique.submit(self.spool, {"argv": ["true"], "unique": key, "hold": hold}))
             except Busy:
                 pass
 

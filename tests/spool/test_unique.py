@@ -39,18 +39,18 @@ def test_a_twin_is_refused_by_name_while_the_first_waits_or_runs(spool: Spool, t
     first = twin_is(spool, unique="nightly")
 
     with pytest.raises(Busy, match=f"'nightly' waits or runs already: {first[1]}"):
-        spool.submit(SPEC)
+        unique.submit(spool, SPEC)
 
-    assert spool.submit({"argv": ["true"], "unique": "Nightly"}), "another key is another job"
+    assert unique.submit(spool, {"argv": ["true"], "unique": "Nightly"}), "another key is another job"
     assert files.names(spool.paths.tmp) == []
 
 
 def test_a_key_is_free_again_once_its_job_has_ended(spool: Spool) -> None:
     builders.ended(spool, unique="nightly")
-    second = spool.submit(SPEC)
+    second = unique.submit(spool, SPEC)
     stop(spool, second, "anna")
 
-    third = spool.submit(SPEC)
+    third = unique.submit(spool, SPEC)
 
     assert look(spool, third).state is State.WAITING
 
@@ -61,12 +61,12 @@ def test_a_key_follows_its_job_through_a_hold(spool: Spool) -> None:
     order.hold(spool, [entry])
 
     with pytest.raises(Busy):
-        spool.submit(SPEC)
+        unique.submit(spool, SPEC)
 
 
 def test_a_key_may_hold_whatever_a_name_may_not(spool: Spool) -> None:
     for key in ("../../x", "a/b", "\n", ".", "é" * 100):
-        spool.submit({"argv": ["true"], "unique": key})
+        unique.submit(spool, {"argv": ["true"], "unique": key})
 
     assert len(spool.waiting()) == 5
 
@@ -76,16 +76,16 @@ def test_wherever_a_submit_dies_the_key_is_not_lost_and_not_shared(spool: Spool)
     for calls in range(40):
         key = f"k{calls}"
         with dies_after(calls):
-            spool.submit({"argv": ["true"], "unique": key})
+            unique.submit(spool, {"argv": ["true"], "unique": key})
 
         try:
-            spool.submit({"argv": ["true"], "unique": key})
+            unique.submit(spool, {"argv": ["true"], "unique": key})
         except Busy:
             pass
 
         assert [job for job in waiting_specs(spool) if job["unique"] == key].__len__() == 1, calls
         with pytest.raises(Busy):
-            spool.submit({"argv": ["true"], "unique": key})
+            unique.submit(spool, {"argv": ["true"], "unique": key})
 
 
 def test_wherever_a_replacement_of_an_ended_jobs_key_dies_the_next_gets_it(spool: Spool) -> None:
@@ -93,10 +93,10 @@ def test_wherever_a_replacement_of_an_ended_jobs_key_dies_the_next_gets_it(spool
         key = f"k{calls}"
         builders.ended(spool, unique=key)
         with dies_after(calls):
-            spool.submit({"argv": ["true"], "unique": key})
+            unique.submit(spool, {"argv": ["true"], "unique": key})
 
         try:
-            spool.submit({"argv": ["true"], "unique": key})
+            unique.submit(spool, {"argv": ["true"], "unique": key})
         except Busy:
             pass
 
@@ -142,10 +142,10 @@ def test_a_refused_disk_leaves_neither_job_nor_key(spool: Spool, monkeypatch) ->
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", refuses)
         with pytest.raises(StorageFailed):
-            spool.submit(SPEC)
+            unique.submit(spool, SPEC)
 
     assert spool.waiting() == []
-    assert spool.submit(SPEC)
+    assert unique.submit(spool, SPEC)
 
 
 def _submits(home: str, barrier, won) -> None:
@@ -153,7 +153,7 @@ def _submits(home: str, barrier, won) -> None:
     for round_ in range(ROUNDS):
         barrier.wait(timeout=60)
         try:
-            won.put((round_, spool.submit({"argv": ["true"], "unique": f"round {round_}"})))
+            won.put((round_, unique.submit(spool, {"argv": ["true"], "unique": f"round {round_}"})))
         except Busy:
             continue
     won.put((None, ""))
@@ -220,4 +220,4 @@ def test_keys_of_ended_jobs_are_forgotten_and_those_of_others_kept(spool: Spool)
 
     assert len(files.names(spool.paths.unique)) == 1
     with pytest.raises(Busy):
-        spool.submit(SPEC)
+        unique.submit(spool, SPEC)

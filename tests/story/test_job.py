@@ -21,9 +21,9 @@ from forgather_spool.host import proc
 from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled
 from forgather_spool.runner.output import OutputLog
-from forgather_spool.spool import admit
 from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 from tests import builders
 from tests.waiting import wait_until
 
@@ -374,7 +374,7 @@ def test_a_damaged_result_is_no_success(spool: Spool) -> None:
 
 def test_a_rejected_job_is_no_success(spool: Spool) -> None:
     entry = builders.submitted(spool)
-    admit.reject(spool, spool.paths.queued(entry[1], 0), "$.argv: is required")
+    reject(spool, spool.paths.queued(entry[1], 0), "$.argv: is required")
 
     assert "$.argv: is required" in str(failure("wait", entry[1]))
 

@@ -18,10 +18,11 @@ from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuc
 from forgather_spool.host import proc
 from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled
-from forgather_spool.spool import admit, settings
+from forgather_spool.spool import settings
 from forgather_spool.spool.look import find, look
 from forgather_spool.spool.place import Queued, locate
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.reject import reject
 from tests import builders
 
 HERE = proc.host_name()
@@ -228,7 +229,7 @@ def test_a_table_of_nothing_has_no_heading() -> None:
 def test_set_aside_files_are_counted_and_explained(spool: Spool) -> None:
     dropped = Path(spool.paths.incoming, "bad\x1b.json")
     dropped.write_text("{")
-    admit.reject(spool, str(dropped), "$: not JSON")
+    reject(spool, str(dropped), "$: not JSON")
 
     assert "rejected: 1 in " in printed("list")
     listed = printed("list", "--state", "rejected")
@@ -368,7 +369,7 @@ def test_cleanup_of_a_job_just_before_done_removes_it(spool: Spool) -> None:
 def test_a_rejected_file_goes_only_by_its_name(spool: Spool) -> None:
     dropped = Path(spool.paths.incoming, "bad.json")
     dropped.write_text("{")
-    admit.reject(spool, str(dropped), "$: not JSON")
+    reject(spool, str(dropped), "$: not JSON")
 
     assert removed() == 0
     assert "not JSON" in printed("why", "bad.json")

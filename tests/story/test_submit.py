@@ -498,5 +498,5 @@ def test_a_submit_imports_nothing_heavy(forgather, home, tmp_path):
 
     imported = {line.rpartition("|")[2].strip() for line in walked.stderr.splitlines()}
     before = {line.rpartition("|")[2].strip() for line in bare.stderr.splitlines()}
-    assert "forgather_spool.cli.submit.one" in imported
+    assert "forgather_spool.cli.submit.run" in imported
     assert (imported - before) & HEAVY == set()

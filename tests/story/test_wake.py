@@ -202,7 +202,7 @@ def test_an_interpreter_that_is_gone_is_said(machine, monkeypatch):
 
 
 def test_a_submit_is_acknowledged_though_nobody_could_be_woken(machine, monkeypatch, capsys):
-    from forgather_spool.cli.submit.one import run
+    from forgather_spool.cli.submit.run import run
 
     monkeypatch.setenv("FORGATHER_HOME", machine.paths.home)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")

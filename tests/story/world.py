@@ -13,6 +13,7 @@ from forgather_spool.host import proc
 from forgather_spool.job import Claim, Result
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.submit import submit
 from tests.waiting import wait_until
 
 HOST = "box"
@@ -39,7 +40,7 @@ class World:
     def submit(self, line: str = "true", **spec: Any) -> Entry:
         priority = spec.get("priority", 0)
         document = {"argv": ["sh", "-c", line], "cwd": str(self.folder), "priority": priority, **spec}
-        return -priority, self.spool.submit(document)
+        return -priority, submit(self.spool, document)
 
     def dispatch(self, **env: str) -> subprocess.Popen[str]:
         """Start a dispatcher; what it says goes to dispatcher-<n>.log in the folder."""

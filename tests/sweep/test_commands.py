@@ -9,7 +9,7 @@ import pytest
 
 from forgather_spool.errors import Busy
 from forgather_spool.outcome import Cancelled
-from forgather_spool.spool import order, settings
+from forgather_spool.spool import order, settings, unique
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.remove import remove
 from forgather_spool.spool.stop import stop
@@ -51,7 +51,7 @@ def test_a_submit_is_whole_or_never_was_and_what_it_acknowledged_runs_once(where
 
 def with_a_key(world: World) -> list[str]:
     """The key is that of a job that is gone, so it is taken from it."""
-    earlier = world.spool.submit({"argv": ["true"], "unique": "k"})
+    earlier = unique.submit(world.spool, {"argv": ["true"], "unique": "k"})
     stop(world.spool, earlier, "anna")
     remove(world.spool, locate(world.spool, earlier))
     words = ["submit", "--unique", "k", "--cwd", str(world.folder)]
@@ -61,7 +61,7 @@ def with_a_key(world: World) -> list[str]:
 def submitted_or_not_and_the_key_is_free(world: World, done: strace.Disturbed) -> list[str]:
     found = submitted_or_not(world, done)
     try:
-        world.spool.submit({"argv": ["true"], "unique": "k"})
+        unique.submit(world.spool, {"argv": ["true"], "unique": "k"})
     except Busy as error:
         found.append(f"all jobs have ended, and {error}")
     return found

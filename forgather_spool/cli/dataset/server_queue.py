@@ -13,6 +13,7 @@ from forgather_spool.cli.submit import environment
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UsageError
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.submit import submit
 
 GRACE_S = 10.0
 
@@ -46,7 +47,7 @@ def put_into_queue(
     except BadDocument as error:
         raise UsageError(f"{error.where.removeprefix('$.')}: {error.problem}", hint=error.hint) from None
     spool = Spool()
-    job_id = spool.create().submit(spec)
+    job_id = submit(spool.create(), spec)
     sys.stdout.write(f"queued: {job_id} (priority={priority}, port={settings.port})\n")
     sys.stdout.flush()
     nudge(spool)

@@ -77,9 +77,9 @@ def collect(values: Mapping[str, object]) -> Given:
 
 
 def _run(cmd: tuple[str, ...], **values: object) -> int:
-    from forgather_spool.cli.submit import one
+    from forgather_spool.cli.submit import run
 
-    return one.run(collect(values), list(cmd))
+    return run.run(collect(values), list(cmd))
 
 
 submit = click.Command(

@@ -1,7 +1,4 @@
-"""`forgather submit`: from what was given to a job in the queue.
-
-Decides nothing about running it. On return the job is on disk for good; the
-dispatcher is then woken, which may fail without harm. Remarks go to stderr.
+"""What is given to `forgather submit`, as a spec; and what every command that submits says and does of it.
 
 Light: everything here is paid for by each submit of a script's thousand.
 """
@@ -12,7 +9,7 @@ import os
 import sys
 
 from forgather_spool import schema
-from forgather_spool.cli import complain, warn
+from forgather_spool.cli import warn
 from forgather_spool.cli.submit import environment
 from forgather_spool.cli.submit.git_commit import git_commit
 from forgather_spool.cli.submit.options import OPTIONS, ORDER_FIELDS, Given, fields
@@ -29,66 +26,11 @@ if TYPE_CHECKING:
     from forgather_spool.cli.submit.snapshots import Snapshots
 
 
-def run(given: Given, words: list[str]) -> int:
-    """Submit, or show what would be. `given` and `words` as `options.split` has them.
-
-    Raises:
-        UsageError: a value that cannot be meant; it names the option.
-        SpoolUnsafe, StorageFailed: there is no safe place for it; nothing was submitted.
-    """
-    if "batch" in given:
-        from forgather_spool.cli.submit import many
-
-        return many.run(given, words)
-    if "follow" in given and "array" in given:
-        raise UsageError("--follow with --array: one terminal follows one job", hint="forgather job wait --all JOB...")
-    spool = Spool()
-    spec, remarks = _spec(given, words, os.environ, spool)
-    remarks += refuse_too_many_gpus(spec, spool.paths)
-    if not given.get("quiet"):
-        for remark in remarks:
-            warn(remark)
-    if given.get("dry-run"):
-        sys.stdout.write(dump(spec).decode())
-        return 0
-    if "snapshot" in given:
-        snapshots_for(spool, given).add_to(spec)
-    if "array" in spec:
-        from forgather_spool.cli.submit import many
-
-        return many.submit_array(spool.create(), given, spec)
-    job_id = spool.create().submit(spec)
-    try:
-        _say(given, spec, job_id)
-    finally:
-        if not spec.get("hold"):
-            wake_up(spool.paths, quiet=bool(given.get("quiet")))
-    if given.get("follow"):
-        from forgather_spool.cli.job import following
-
-        return following.stream(spool, job_id, lines=None, follow=True)
-    return 0
-
-
 def snapshots_for(spool: Spool, given: Given) -> Snapshots:
     """What adds them, as these options have it; imported when one is asked for."""
     from forgather_spool.cli.submit.snapshots import Snapshots
 
     return Snapshots(spool, keep="keep-worktree" in given, quiet="quiet" in given)
-
-
-def _say(given: Given, spec: Document, job_id: str) -> None:
-    """The answer goes out before anybody is woken: the job is safe, whatever comes now."""
-    if given.get("json"):
-        line = dump({"job_id": job_id, **spec}).decode()
-    elif given.get("quiet"):
-        line = f"{job_id}\n"
-    else:
-        line = f"{entered(job_id, spec)}\n"
-    if given.get("follow"):  # stdout is the job's
-        complain(line.rstrip("\n"))
-        return
-    answer(line, f"the job is queued as {job_id}, but its id")
 
 
 def answer(text: str, what: str) -> None:
@@ -120,7 +62,7 @@ def wake_up(paths: Paths, *, quiet: bool) -> None:
             warn(f"the job is queued, but no dispatcher could be woken: {error}")
 
 
-def _spec(given: Given, words: list[str], environ: Mapping[str, str], spool: Spool) -> tuple[Document, list[str]]:
+def spec_of(given: Given, words: list[str], environ: Mapping[str, str], spool: Spool) -> tuple[Document, list[str]]:
     """The checked spec, and remarks for the user."""
     document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
     if "script" in given:

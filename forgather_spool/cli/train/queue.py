@@ -18,6 +18,7 @@ from forgather_spool.errors import BadDocument, ForgatherError, UsageError
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.submit import submit
 from forgather_spool.training.config import Config, Script, Train
 from forgather_spool.training.launch import check_libraries, planned, write_handover
 
@@ -48,7 +49,7 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
         _add_snapshot(spec, config, spool, asked["order"])
     if isinstance(config.program, Train):
         write_handover(config)
-    job_id = spool.create().submit(spec)
+    job_id = submit(spool.create(), spec)
     sys.stdout.write(f"{entered(job_id, spec)}\n")
     sys.stdout.flush()
     nudge(spool)

@@ -60,6 +60,7 @@ from forgather_spool.spool.files.writing import (
     temporary_name,
     write_bytes_once,
     write_once,
+    writer_is_gone,
 )
 
 __all__ = [
@@ -98,4 +99,5 @@ __all__ = [
     "temporary_name",
     "write_bytes_once",
     "write_once",
+    "writer_is_gone",
 ]

@@ -110,6 +110,13 @@ def is_temporary_name(name: str) -> bool:
     return pid.isdigit() and len(tail) == 12 and not tail.strip("0123456789abcdef")
 
 
+def writer_is_gone(name: str) -> bool:
+    """Whether the program of this host that made a temporary name has ended; of another host's it is not known."""
+    host, _, rest = name.partition(".")
+    pid, _, _ = rest.partition(".")
+    return host == os.uname().nodename.partition(".")[0] and pid.isdecimal() and not os.path.exists(f"/proc/{pid}")
+
+
 def _same_file(one: str, other: str) -> bool:
     try:
         return os.path.samestat(os.lstat(one), os.lstat(other))
