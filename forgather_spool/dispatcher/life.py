@@ -4,11 +4,12 @@ The lock on hosts/<host>.lock tells `submit` that somebody is awake. Nothing
 rests on it for correctness: claims are renames. Before leaving, the lock is
 given up *first* and the queue looked at once more, so a job submitted while we
 leave is seen either by us or by a submit that finds the lock free.
+
+It begins in `entry.py`, which loads this.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -17,84 +18,50 @@ from collections.abc import Callable, Mapping
 
 from forgather_spool import schema
 from forgather_spool.dispatcher.deciding import BELT_S
+from forgather_spool.dispatcher.host_lock import HostLock
 from forgather_spool.dispatcher.loop import Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
 from forgather_spool.dispatcher.retention import remove_outdated
 from forgather_spool.dispatcher.wake import wake
 from forgather_spool.dispatcher.worktrees import Worktrees
-from forgather_spool.errors import ForgatherError, Missing, SpoolUnsafe, StorageFailed, UnreadableFile
+from forgather_spool.errors import ForgatherError, Missing, StorageFailed, UnreadableFile
 from forgather_spool.gpu import Gpu
 from forgather_spool.host import proc
 from forgather_spool.host.detect import detect
+from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, files
 from forgather_spool.spool.queue import Spool, utc_now
 
 IDLE_S = 10.0  # stay this long with nothing to do, so that the next submit need not start us; FORGATHER_IDLE_S
 REASONS_SHOWN = 10
-LOCK_TRIES = 5
-LOCK_PAUSE_S = 0.02
 PAUSE_AFTER_FAILURE_S = 5.0  # a full disk, a manager that restarts: look again, do not spin
 
 
-def live(*, explain: bool = False) -> int:
-    """Run until there is nothing left to do, or TERM. 0 also when another dispatcher is awake already.
+class Life:
+    """From the lock, which is taken, to the end. `nursery` may be on its way already.
 
     `explain` also says why waiting jobs wait, each time that changes.
-
-    Raises:
-        SpoolUnsafe, StorageFailed, Missing: it cannot work at all here.
     """
-    spool = Spool().create()
-    refuse_torn_reads(spool.paths.home)
-    host_name = proc.host_name()
-    life = _Life(spool, host_name, explain)
-    if not life.lock():
-        if explain:
-            print(f"a dispatcher is awake on {host_name} already", file=sys.stderr)
-        return 0
-    return life.run()
 
-
-class _Life:
-    def __init__(self, spool: Spool, host_name: str, explain: bool) -> None:
+    def __init__(self, spool: Spool, lock: HostLock, nursery: Nursery, *, explain: bool) -> None:
         self.spool = spool
-        self.host_name = host_name
+        self.host_name = lock.host_name
         self.explain = explain
         self.manager = ServiceManager(dict(os.environ))
         self.asked_to_leave = False
         self._idle_s = _idle_s(os.environ)
         self._worktrees = Worktrees(spool)
-        self._lock_fd = -1
+        self._lock = lock
+        self._nursery = nursery
         self._idle_since: float | None = None
         self._published: object = None
         self._reasons: dict[str, str] = {}
 
-    def lock(self) -> bool:
-        """True when this process is the host's dispatcher now."""
-        path = self.spool.paths.host_lock(self.host_name)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, files.FILE_MODE)
-        except OSError as error:
-            raise files.failed("open", path, error) from None
-        for _ in range(LOCK_TRIES):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                time.sleep(LOCK_PAUSE_S)  # a submit that looks whether we are awake holds it for microseconds
-            else:
-                self._lock_fd = fd
-                return True
-        os.close(fd)
-        return False
-
-    def unlock(self) -> None:
-        os.close(self._lock_fd)
-        self._lock_fd = -1
-
     def run(self) -> int:
+        """Until there is nothing left to do, or TERM. Raises StorageFailed, Missing: it cannot work at all here."""
         wakeup_fd = _on_signals(self._leave)
         host = detect(os.environ)
-        dispatcher = Dispatcher(self.spool, host, self.host_name, _say)
+        dispatcher = Dispatcher(self.spool, host, self.host_name, _say, self._nursery)
         _say(f"awake on {self.host_name}, jobs run {_HOW[host.kind]}")
         try:
             self._begin(dispatcher)
@@ -152,13 +119,13 @@ class _Life:
         # Said before the lock is free: systemd ignores a start of a unit it believes to be running, and does that of
         # one that is stopping once it has stopped.
         self.manager.stopping()
-        self.unlock()
+        self._lock.release()
         if _is_sure(dispatcher, lambda: self._nothing_came(dispatcher)):
             _say("nothing left to do")
             return True
         if self.manager.is_listening:
             return self._start_successor()
-        return not self.lock()  # somebody else is awake now, or we go on
+        return not self._lock.take()  # somebody else is awake now, or we go on
 
     def _nothing_came(self, dispatcher: Dispatcher) -> bool:
         """What a submit or a cancel left while we still held the lock."""
@@ -220,17 +187,6 @@ def _idle_s(environ: Mapping[str, str]) -> float:
         return max(0.0, float(environ.get("FORGATHER_IDLE_S", IDLE_S)))
     except ValueError:
         return IDLE_S
-
-
-def refuse_torn_reads(home: str) -> None:
-    """sshfs shows half-written files under their final name: no spool can be there.
-
-    Raises:
-        SpoolUnsafe: `home` lies on sshfs.
-    """
-    if proc.file_system_of(home) == "fuse.sshfs":
-        message = f"{home} lies on sshfs, which shows half-written files"
-        raise SpoolUnsafe(message, hint="use NFS, or rsync into incoming/")
 
 
 def _is_sure(dispatcher: Dispatcher, look: Callable[[], bool]) -> bool:

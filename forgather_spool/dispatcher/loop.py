@@ -41,12 +41,15 @@ SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us
 class Dispatcher:
     """One host's dispatcher over one spool. `say` gets a line for what it does and why."""
 
-    def __init__(self, spool: Spool, host: Host, host_name: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, spool: Spool, host: Host, host_name: str, say: Callable[[str], None], nursery: Nursery | None = None
+    ) -> None:
+        """`nursery` may be on its way already; it ends with this dispatcher."""
         self.spool = spool
         self.host = host
         self.host_name = host_name
         self.say = say
-        self.nursery = Nursery(spool.paths.home)
+        self.nursery = nursery or Nursery(spool.paths.home)
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
         self.intake = Intake(spool, say)

@@ -7,25 +7,30 @@ end of its pipe and exits.
 
 A runner whose pipe is kept open may run another job after its own: `take_back`
 it when that has ended, and the next `hatch` gives it out again.
+
+Light: a dispatcher starts its nursery before it loads the rest of itself.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
-import socket
-import subprocess
 import sys
-from dataclasses import dataclass, replace
-from typing import Any
 
 from forgather_spool.document import Document, dump, parse
 from forgather_spool.errors import Missing
 from forgather_spool.host import proc
-from forgather_spool.runner.request import GO, HATCH, MAX_REQUEST_BYTES
+from forgather_spool.runner import signals
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 REPLY_PATIENCE_S = 10.0  # a fork takes a millisecond; a machine that swaps takes longer
 REPLY_BYTES = 64 * 1024
+THEIR_FD = 3  # the nursery's end of the socket, as the nursery numbers it
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 
 # What the nursery, and so every runner, may know of the dispatcher's environment.
@@ -33,14 +38,20 @@ MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 PASSED_ON = frozenset({"PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"})
 
 
-@dataclass(frozen=True, slots=True)
 class Hatched:
     """A child that waits to run `request`. `go_fd` is ours; use `Nursery.go` and `Nursery.abandon`."""
 
-    pid: int
-    start_ticks: int
-    go_fd: int
-    request: bytes = b""
+    __slots__ = ("go_fd", "pid", "request", "start_ticks")
+
+    def __init__(self, pid: int, start_ticks: int, go_fd: int, request: bytes = b"") -> None:
+        self.pid = pid
+        self.start_ticks = start_ticks
+        self.go_fd = go_fd
+        self.request = request
+
+    def to_run(self, request: bytes) -> Hatched:
+        """The same child, for this job."""
+        return Hatched(self.pid, self.start_ticks, self.go_fd, request)
 
 
 class Nursery:
@@ -48,15 +59,15 @@ class Nursery:
 
     def __init__(self, home: str) -> None:
         self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
-        self._sock: socket.socket | None = None
+        self._pid: int | None = None
+        self._sock: _socket.socket | None = None
         self._awaited_fd = -1  # the go-pipe of the child that is asked for and not taken yet
         self._lent: dict[tuple[int, int], Hatched] = {}  # by pid and start time: those that may run another job
         self._free: list[Hatched] = []  # those of them whose job has ended
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return self._pid
 
     def hatch(self, request: Document) -> Hatched:
         """A child that waits to run `request`: what `Request` names, as a document.
@@ -70,7 +81,7 @@ class Nursery:
         while self._free:
             child = self._free.pop()
             if proc.is_alive(child.pid, child.start_ticks):
-                return replace(child, request=data)
+                return child.to_run(data)
             os.close(child.go_fd)
         for _ in range(2):
             try:
@@ -80,7 +91,7 @@ class Nursery:
                 why = str(error) or "it ended"
                 continue
             if proc.is_alive(child.pid, child.start_ticks):
-                return replace(child, request=data)
+                return child.to_run(data)
             os.close(child.go_fd)  # somebody killed it while it waited
             why = "the child it forked has gone"
         raise Missing(f"the nursery does not answer: {why}", hint="forgather doctor")
@@ -134,10 +145,9 @@ class Nursery:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        if self._process is not None:
-            self._process.kill()  # it reads the end of its socket anyway, unless it is stopped
-            self._process.wait()
-            self._process = None
+        if self._pid is not None:
+            _end(self._pid)
+            self._pid = None
 
     def _ask(self) -> None:
         if self._awaited_fd >= 0:
@@ -145,7 +155,7 @@ class Nursery:
         sock = self._sock or self._start()
         read_fd, go_fd = os.pipe2(os.O_CLOEXEC)
         try:
-            socket.send_fds(sock, [HATCH], [read_fd])
+            _send_with(sock, HATCH, read_fd)
         except OSError:
             os.close(go_fd)
             raise
@@ -163,19 +173,20 @@ class Nursery:
             raise Missing(f"the nursery could not fork a runner: {reply['error']}")
         return Hatched(reply["pid"], reply["start_ticks"], go_fd)
 
-    def _start(self) -> socket.socket:
+    def _start(self) -> _socket.socket:
         self.close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-E", "-s", "-S", MAIN, str(theirs.fileno()), self._home],
-                env=nursery_environment(os.environ),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-E", "-s", "-S", MAIN, str(THEIR_FD), self._home]
+        null = ((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(THEIR_FD))
+        ends = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), THEIR_FD), *null]
+        try:
+            environ = nursery_environment(os.environ)
+            self._pid = os.posix_spawn(sys.executable, command, environ, file_actions=ends, setsid=True)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._sock = ours
         return ours
 
@@ -185,7 +196,21 @@ def nursery_environment(environ: os._Environ[str] | dict[str, str]) -> dict[str,
     return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith("FORGATHER_")}
 
 
-def _reply(sock: socket.socket) -> dict[str, Any]:
+def _end(pid: int) -> None:
+    """It reads the end of its socket anyway, unless it is stopped."""
+    try:
+        os.kill(pid, signals.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # whoever started us has children waited for by the kernel
+
+
+def _send_with(sock: _socket.socket, data: bytes, fd: int) -> None:
+    """`data`, and a descriptor of ours with it."""
+    sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(FD_BYTES, sys.byteorder))])
+
+
+def _reply(sock: _socket.socket) -> dict[str, Any]:
     if not select.select([sock], [], [], REPLY_PATIENCE_S)[0]:
         raise TimeoutError(f"no reply within {REPLY_PATIENCE_S:g} s")
     data = sock.recv(REPLY_BYTES)

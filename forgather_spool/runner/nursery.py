@@ -30,13 +30,12 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import GO, HATCH, NEXT_WITHIN_S, Request
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, Request
 from forgather_spool.runner.run import run_job
 from forgather_spool.spool.watch import Watch
 
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
-_FD_BYTES = 4
 _READ_BYTES = 65536
 _FIRST_FD = 3
 _FD_LIMIT = 1 << 20
@@ -48,6 +47,7 @@ def serve(socket_fd: int, home: str) -> None:
     """Answer requests until the dispatcher closes its end."""
     sock = _socket.socket(fileno=socket_fd)
     os.set_inheritable(socket_fd, False)
+    os.closerange(socket_fd + 1, _FD_LIMIT)  # what whoever started the dispatcher had left open
     os.chdir("/")  # keeps no file system from being unmounted
     signals.as_the_kernel_made_them()
     signals.ignore(*signals.IGNORED)
@@ -66,14 +66,14 @@ def serve(socket_fd: int, home: str) -> None:
 
 def _receive(sock: _socket.socket) -> int | None:
     """The read end of the go-pipe of a child to hatch; None when the dispatcher is gone."""
-    room = _socket.CMSG_SPACE(_FD_BYTES)
+    room = _socket.CMSG_SPACE(FD_BYTES)
     try:
         data, ancillary, _, _ = sock.recvmsg(len(HATCH), room, _socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data or not ancillary:
         return None
-    return int.from_bytes(ancillary[0][2][:_FD_BYTES], sys.byteorder)
+    return int.from_bytes(ancillary[0][2][:FD_BYTES], sys.byteorder)
 
 
 def _hatch(go_fd: int, home: str) -> Document:

@@ -17,7 +17,7 @@ from forgather_spool.spool.queue import Spool
 def dispatch(foreground: bool) -> int:
     """Wake the dispatcher, or run it here. It leaves when there is nothing left to do; jobs outlive it."""
     if foreground:
-        from forgather_spool.dispatcher.life import live
+        from forgather_spool.dispatcher.entry import live
 
         return live(explain=True)
     os.environ.pop("FORGATHER_NO_WAKE", None)
