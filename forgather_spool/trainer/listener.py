@@ -29,9 +29,20 @@ from forgather_spool.trainers import look_after
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
-    from forgather_spool.trainer.control import TrainerControl
+    class Run(Protocol):
+        """What a listener needs to know of the training."""
+
+        job_id: str
+        attempt: int
+
+        def knows(self, command: str) -> bool:
+            """Whether it can carry out `command`."""
+
+        def status(self) -> dict[str, Any]:
+            """Where it is, as ``status.json`` holds it."""
+
 
 STATUS_S = 0.5  # status.json is at most this old while steps pass
 LOOK_S = 1.0  # look at the mailbox this often by itself: inotify is silent on NFS
@@ -42,18 +53,18 @@ class Listener:
 
     def __init__(
         self,
-        control: TrainerControl,
+        run: Run,
         propose: Callable[[list[dict[str, Any]]], None],
         home: str | None,
         output_dir: str | None,
         logging_dir: str | None,
         http: tuple[bool | None, str, int | None],
     ) -> None:
-        self._control = control
+        self._training = run
         self._propose = propose
         self._paths = Paths(home or default_home())
         Spool(self._paths.home).create()
-        self._mailbox = Mailbox(self._paths, control.job_id, control.attempt)
+        self._mailbox = Mailbox(self._paths, run.job_id, run.attempt)
         self._mailbox.create()
         self._require_free_id()
         self._answers: deque[tuple[str, str, dict[str, Any]]] = deque()
@@ -143,7 +154,7 @@ class Listener:
             self._refuse(command_id, f"the command cannot be read: {error}")
             return None
         name = command["command"]
-        if not self._control.knows(name):
+        if not self._training.knows(name):
             self._refuse(command_id, f"this trainer does not know the command {name!r}")
         elif late_at_unix_s is not None and late_at_unix_s < time.time():
             self._refuse(command_id, f"it came too late: its deadline was {command['deadline_at']}")
@@ -177,9 +188,9 @@ class Listener:
             self._mailbox.acknowledge(command_id, "failed", by=self._name(), **facts)
 
     def _write_status(self) -> None:
-        status = self._control.status()
+        status = self._training.status()
         if status != self._told:
-            path = self._paths.status(self._control.job_id, self._control.attempt)
+            path = self._paths.status(self._training.job_id, self._training.attempt)
             files.note(path, status | {"updated_at": utc_now()}, self._paths.tmp)
             self._told = status
 
@@ -205,8 +216,8 @@ class Listener:
                 return
         except FileNotFoundError:
             return
-        files.discard(self._paths.endpoint(self._control.job_id, self._control.attempt))
-        files.discard(self._paths.auth_token(self._control.job_id, self._control.attempt))
+        files.discard(self._paths.endpoint(self._training.job_id, self._training.attempt))
+        files.discard(self._paths.auth_token(self._training.job_id, self._training.attempt))
 
     def _close_http(self) -> None:
         if self._http is not None:
@@ -224,7 +235,7 @@ class Listener:
 
     def _write_token(self) -> str:
         token = secrets.token_hex(32)
-        path = self._paths.auth_token(self._control.job_id, self._control.attempt)
+        path = self._paths.auth_token(self._training.job_id, self._training.attempt)
         files.discard(path)
         files.write_bytes_once(path, token.encode() + b"\n", self._paths.tmp)
         return token
@@ -235,8 +246,8 @@ class Listener:
         try:
             from forgather_spool.endpoint.server import EndpointServer
 
-            knows = self._control.knows
-            return EndpointServer(self._paths, self._control.job_id, self.token, host=host, port=port, knows=knows)
+            knows = self._training.knows
+            return EndpointServer(self._paths, self._training.job_id, self.token, host=host, port=port, knows=knows)
         except ImportError as error:
             if enabled:
                 warn_once(f"no HTTP endpoint ({error}); commands by file work: pip install 'forgather-spool[http]'")
@@ -248,7 +259,7 @@ class Listener:
         pid = os.getpid()
         document: dict[str, Any] = {
             "version": schema.VERSION,
-            "job_id": self._control.job_id,
+            "job_id": self._training.job_id,
             "host": host,
             "port": None if self._http is None else self._http.port,
             "pid": pid,
@@ -259,7 +270,7 @@ class Listener:
             "output_dir": None if output_dir is None else os.path.abspath(output_dir),
             "logging_dir": None if logging_dir is None else os.path.abspath(logging_dir),
         }
-        files.replace(self._paths.endpoint(self._control.job_id, self._control.attempt), document, self._paths.tmp)
+        files.replace(self._paths.endpoint(self._training.job_id, self._training.attempt), document, self._paths.tmp)
         return document
 
 
