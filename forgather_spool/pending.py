@@ -222,7 +222,7 @@ class AwaitsJobs:
 
 @dataclass(frozen=True, slots=True)
 class NeverStarts:
-    """A job it comes after did not end as it wanted. `then`: it is ended, or put on hold, at the next pass."""
+    """A job it comes after did not end as it wanted. `then`: it is ended, or put on hold, at the next pass; or held."""
 
     reason: str
     then: str
@@ -230,6 +230,8 @@ class NeverStarts:
 
     @property
     def text(self) -> str:
+        if self.then == "held":
+            return self.reason
         becomes = "is put on hold" if self.then == "hold" else "is ended"
         return f"can never start, and {becomes}: {self.reason}"
 

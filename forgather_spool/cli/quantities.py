@@ -39,7 +39,7 @@ def size_text(size_bytes: int) -> str:
     """For people, e.g. "4.2 GiB"; `size_bytes` reads it back without the space."""
     amount, unit = float(size_bytes), "bytes"
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024 or unit == "TiB":
+        if amount < (1024 if unit == "bytes" else 999.5) or unit == "TiB":  # three digits, never "1e+03"
             break
         amount /= 1024
     return f"{size_bytes:,} bytes" if unit == "bytes" else f"{amount:.3g} {unit}"

@@ -102,7 +102,7 @@ def test_status_tells_everything_of_an_ended_job(spool: Spool) -> None:
     assert lines["command"].strip() == "python train.py"
     assert lines["outcome"].strip() == "killed by SIGKILL"
     assert lines["gpus"].strip() == "3 (GPU-3)"
-    assert lines["peak memory"].strip() == "2,048 bytes"
+    assert lines["peak memory"].strip() == "2 KiB"
     assert lines["log"].strip() == told["output_path"] == spool.paths.output(entry[1], 1)
     assert told["outcome"] == {"kind": "killed", "signal": 9} and told["exit_status"] == 137
     assert told["cards"] == [{"index": 3, "uuid": "GPU-3"}]

@@ -64,6 +64,25 @@ def test_a_job_may_ask_to_be_held_when_its_dependency_fails(world: World):
     assert world.spool.held() == [held]
 
 
+def test_a_job_held_for_its_dependency_says_so_and_starts_all_the_same_when_it_is_released_by_name(world: World):
+    """Released as it was, it would be held again by the next pass, for ever."""
+    failed = world.submit("exit 3")
+    held = world.submit("true", after=after(failed[1]), after_unmet="hold", name="eval")
+    world.dispatch_all()
+    ended_otherwise = f"{failed[1]} ended: exited 3, and this job wanted it to end well"
+
+    listed, why = world.forgather("sched", "list", "--state", "held"), world.forgather("sched", "why", "eval")
+    of_all = world.forgather("sched", "release", "--all")
+    assert world.spool.held() == [held]
+    by_name = world.forgather("sched", "release", "eval")
+
+    assert ended_otherwise in listed.stdout
+    assert why.stdout.startswith(f"{held[1]}: is on hold: {ended_otherwise}; to start it all the same: ")
+    assert (of_all.returncode, of_all.stdout) == (1, f"{held[1]}: stays on hold unless named: {ended_otherwise}\n")
+    assert (by_name.returncode, by_name.stdout) == (0, f"{held[1]}: released, although {ended_otherwise}\n")
+    assert world.wait_done(held).outcome == Exited(0)
+
+
 def test_who_comes_after_a_removed_job_never_starts_unless_any_end_will_do(world: World):
     gone = "q_1738012412345_a1b2c3d4"
     never, may = world.submit("true", after=after(gone)), world.submit("true", after=after(gone, when="any"))

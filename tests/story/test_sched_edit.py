@@ -99,9 +99,10 @@ def test_what_is_no_good_leaves_the_good_one(spool: Spool, change: Change, probl
     entry = builders.submitted(spool, name="good")
     before = spool.queued_spec(entry)
 
-    with pytest.raises((BadDocument, UsageError), match=problem):
+    with pytest.raises((BadDocument, UsageError), match=problem) as refused:
         edit(spool, entry, change)
 
+    assert refused.value.hint is not None
     assert spool.queued_spec(entry) == before
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgather_spool.cli.quantities import decimal_number, duration_s, size_bytes, whole_number
+from forgather_spool.cli.quantities import decimal_number, duration_s, size_bytes, size_text, whole_number
 from forgather_spool.errors import UsageError
 
 
@@ -26,6 +26,14 @@ from forgather_spool.errors import UsageError
 )
 def test_a_size_is_in_powers_of_1024(text, bytes_):
     assert size_bytes(text) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "text"),
+    [(0, "0 bytes"), (1023, "1,023 bytes"), (1 << 10, "1 KiB"), (1023 << 10, "0.999 MiB"), (1288490189, "1.2 GiB")],
+)
+def test_a_size_is_told_in_three_digits(bytes_, text):
+    assert size_text(bytes_) == text
 
 
 @pytest.mark.parametrize(

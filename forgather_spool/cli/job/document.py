@@ -5,7 +5,7 @@ no such fact:
 
     job_id, state, problem                      problem: which file cannot be read and why
     name, type, group, argv, cwd, priority, gpus       as submitted
-    reason {code, text}                         why it waits; waiting jobs only
+    reason {code, text}                         why it waits; of jobs on hold, what can never be met
     attempt                                     its current one, from 1; the keys below are of that
     host, host_kind, scope, cards [{index, uuid}]
     submitted_at, claimed_at, started_at, ended_at

@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime
 
 from forgather_spool.cli.job.document import command_line, submitted_at, training_status
+from forgather_spool.cli.quantities import size_text
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago, local, span
 from forgather_spool.document import Document
@@ -107,7 +108,7 @@ def _how_it_went(paths: Paths, job: Job) -> list[tuple[str, object]]:
         ("outcome", describe(job.result.outcome)),
         ("took", took(job)),
         ("cpu", _with_unit(told.get("cpu_s"), "s", 2)),
-        ("peak memory", _with_unit(told.get("peak_memory_bytes"), "bytes", 0)),
+        ("peak memory", _size(told.get("peak_memory_bytes"))),
         ("output", _with_unit(told.get("output_bytes"), "bytes", 0)),
         ("left out", f"{omitted:,} bytes between head and tail" if isinstance(omitted, int) and omitted else None),
         ("output lost", f"{lost:,} bytes, the disk was full" if isinstance(lost, int) and lost else None),
@@ -218,6 +219,10 @@ def _files_of(paths: Paths, job_id: str, attempt: int) -> list[str]:
 
 def _when(at: datetime | None) -> str | None:
     return None if at is None else f"{local(at)} ({ago(at, datetime.now(UTC))})"
+
+
+def _size(value: object) -> str | None:
+    return size_text(value) if isinstance(value, int) else None
 
 
 def _with_unit(value: object, unit: str, digits: int) -> str | None:

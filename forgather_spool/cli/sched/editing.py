@@ -80,8 +80,11 @@ def _edited(spool: Spool, before: Document, editor: Callable[[str], None], ask: 
             try:
                 return _checked(spool, before, parse(_read(path)))
             except (BadDocument, UsageError) as error:
-                if not ask(f"{error}. Edit it again?"):
-                    raise
+                if ask(f"{error}. Edit it again?"):
+                    continue
+                if isinstance(error, BadDocument) and error.hint is None:
+                    raise BadDocument(error.where, error.problem, hint="nothing was changed; edit it again") from None
+                raise
     finally:
         files.discard(path)
 

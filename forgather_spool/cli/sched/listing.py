@@ -14,7 +14,7 @@ from itertools import islice
 
 from forgather_spool.cli.job.document import command_line, job_document, submitted_at
 from forgather_spool.cli.sched.array_rows import ArrayRow, array_rows
-from forgather_spool.cli.sched.reasons import pending_reasons
+from forgather_spool.cli.sched.reasons import pending_reasons, unmet_on_hold
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago
 from forgather_spool.cli.table import natural_width, render
@@ -105,6 +105,8 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
     if held is not None:
         sections.append(held)
+        if wanted.reasons:
+            reasons |= unmet_on_hold(spool, held.jobs)
     if wanted.states & ACTIVE:
         active = active_places(spool)
         every = wanted.states >= ACTIVE

@@ -64,7 +64,12 @@ def hold(jobs: tuple[str, ...], group: str | None, all_: bool, json_: bool) -> N
 @click.command()
 @which_jobs
 def release(jobs: tuple[str, ...], group: str | None, all_: bool, json_: bool) -> None:
-    """Let jobs on hold start again, at the place in the queue they had."""
+    """Let jobs on hold start again, at the place in the queue they had.
+
+    One that is on hold since a job it comes after did not end as it wanted
+    (submit --after-unmet hold) starts all the same if it is named; --all and
+    --group leave it on hold, say so, and exit with 1.
+    """
     spool = _spool(jobs, group, all_)
     came = release_each(spool, jobs) if jobs else release_many(spool, group)
     if any(one.changed for one in came):

@@ -7,7 +7,7 @@ hides is what it published, since the caller's own environment says nothing of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from forgather_spool import policy
 from forgather_spool.dispatcher.dependencies import Dependencies
@@ -17,7 +17,7 @@ from forgather_spool.dispatcher.waitlist import Waitlist, asks_of
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading
 from forgather_spool.job import JobSpec, State
-from forgather_spool.pending import PendingReason
+from forgather_spool.pending import NeverStarts, PendingReason
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.queue import Spool
 
@@ -47,13 +47,27 @@ def _waiting(
     return policy.Waiting(job.job_id, job.priority or 0, asks, dependencies.state(asks.after), not_before_at)
 
 
-def reasons_of(spool: Spool, jobs: Iterable[Job]) -> Mapping[str, PendingReason]:
-    """By job id, why those of `jobs` that wait do, wherever in the queue they are.
+def reasons_of(spool: Spool, jobs: Collection[Job]) -> Mapping[str, PendingReason]:
+    """By job id, why those of `jobs` that wait do, wherever in the queue they are; and `unmet_on_hold`.
 
     None for one whose spec cannot be read, or that no longer waits.
     """
     waiting = [job for job in jobs if job.state is State.WAITING]
-    return _decided(spool, waiting)[1] if waiting else {}
+    return {**unmet_on_hold(spool, jobs), **(_decided(spool, waiting)[1] if waiting else {})}
+
+
+def unmet_on_hold(spool: Spool, jobs: Iterable[Job]) -> dict[str, NeverStarts]:
+    """By job id, those that `--after-unmet hold` keeps on hold: released as they are, they would be held again."""
+    dependencies, shapes = Dependencies(spool), policy.Shapes()
+    found = {}
+    for job in jobs:
+        if job.state is not State.HELD or job.spec is None or job.spec.document.get("after_unmet") != "hold":
+            continue
+        asks, _ = asks_of(spool, job.job_id, job.spec.document, shapes)
+        stands = dependencies.state(asks.after)
+        if isinstance(stands, policy.Never):
+            found[job.job_id] = NeverStarts(stands.reason, "held")
+    return found
 
 
 def place_in_queue(spool: Spool, job: Job) -> tuple[int, PendingReason | None] | None:
