@@ -2,7 +2,8 @@
 
 `points` runs it once and lists its calls that touch the spool or talk to
 somebody; `inject` runs it again and lets one of them end it, or fail, *before*
-the kernel carries it out. Only the process itself is traced, not its children,
+the kernel carries it out. It is a program of ours, forked from an interpreter that
+has imported it (`warm`), and traced from its first line on. Only the process itself is traced, not its children,
 so the Nth call of a name is the same one in every run.
 """
 
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.sweep import warm
 
 CALLS = (
     "mkdir,mkdirat,link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,symlink,symlinkat,chmod,fchmod,fchmodat,"
@@ -58,8 +63,8 @@ def points(argv: Sequence[str], env: dict[str, str], log: Path, home: str, seen:
 
     `seen` are those of another walk, which count for how many are alike.
     """
-    command = ["strace", "-y", "-s", "300", "-o", str(log), "-e", f"trace={CALLS}", *argv]
-    subprocess.run(command, env=env, capture_output=True, timeout=LIMIT_S, check=True)
+    returncode, _, stderr = _traced(argv, env, log, "-e", f"trace={CALLS}")
+    assert returncode == 0, stderr
     counted: Counter[str] = Counter()
     shapes = Counter(point.shape for point in seen)
     found: list[Point] = []
@@ -105,18 +110,47 @@ class Disturbed:
 
 def inject(argv: Sequence[str], env: dict[str, str], point: Point, effect: str, log: Path, home: str) -> Disturbed:
     """Run `argv` with `effect` at `point`: "signal=KILL", or "error=ENOSPC" and the like."""
-    trace = ["strace", "-y", "-s", "300", "-o", str(log), "-e", f"trace={point.call}"]
-    command = [*trace, "-e", f"inject={point.call}:{effect}:when={point.nth}", *argv]
-    pipe = subprocess.PIPE
-    run = subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    try:
-        stdout, stderr = run.communicate(timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(run.pid, signal.SIGKILL)  # strace alone would leave what it traces behind
-        stdout, stderr = run.communicate()
+    options = ["-e", f"trace={point.call}", "-e", f"inject={point.call}:{effect}:when={point.nth}"]
+    returncode, stdout, stderr = _traced(argv, env, log, *options)
+    if returncode is None:
         return Disturbed(124, stdout, f"{stderr}\nit did not end within {LIMIT_S} s", True)
     met = [
         line for line in log.read_text(errors="replace").splitlines() if "(INJECTED)" in line or "+++ killed" in line
     ]
     hit = any(home in line or "killed" in line or _talks(point.call, line) for line in met)
-    return Disturbed(run.returncode, stdout, stderr, hit)
+    return Disturbed(returncode, stdout, stderr, hit)
+
+
+def _traced(argv: Sequence[str], env: dict[str, str], log: Path, *options: str) -> tuple[int | None, str, str]:
+    """Run `argv` under strace, from before its first line: how it ended, and what it said.
+
+    None for how: within `LIMIT_S` it did not end, or what it started kept its pipes open. All were killed.
+    """
+    pipes = os.pipe(), os.pipe()
+    program = warm.begin(argv, env, *(write_fd for _, write_fd in pipes))
+    for _, write_fd in pipes:
+        os.close(write_fd)
+    command = ["strace", "-y", "-s", "300", "-o", str(log), *options, "-p", str(program.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        attached = tracer.stderr.readline()
+        assert "attached" in attached, attached
+        program.go()
+        deadline = time.monotonic() + LIMIT_S
+        stdout, stderr = (_all_of(read_fd, deadline) for read_fd, _ in pipes)
+        returncode = program.wait(LIMIT_S) if time.monotonic() < deadline else None
+        if returncode is None:
+            os.killpg(program.pid, signal.SIGKILL)
+    return returncode, stdout, stderr
+
+
+def _all_of(pipe_fd: int, deadline: float) -> str:
+    """What comes out of a pipe until nobody can write any more, or until the deadline."""
+    pieces = []
+    with open(pipe_fd, "rb", buffering=0) as pipe:
+        while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            piece = pipe.read(65536)
+            if not piece:
+                break
+            pieces.append(piece)
+    return b"".join(pieces).decode(errors="replace")

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryFile
+from typing import Any
 
 from tests.story.world import World
-from tests.sweep import ledger, scenes, strace
+from tests.sweep import ledger, scenes, strace, warm
 
-PYTHON = [sys.executable, "-B"]
+PYTHON = [sys.executable, *warm.OPTIONS]
 DISPATCHER = [*PYTHON, "-m", "tests.sweep.hasty_dispatcher"]
 FORGATHER = [*PYTHON, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
 AT_ONCE = 4  # worlds that are walked beside each other
@@ -33,6 +36,28 @@ def kill(point: strace.Point) -> list[str]:
 def fail(point: strace.Point) -> list[str]:
     """The kernel refuses this call."""
     return [f"error={name}" for name in strace.faults(point)]
+
+
+class WarmWorld(World):
+    """One whose programs of ours are begun without the price of a new interpreter."""
+
+    def dispatch(self, **env: str) -> Any:
+        with open(self.folder / f"dispatcher-{len(self.dispatchers)}.log", "w") as log:
+            argv = [*PYTHON, "-m", "forgather_spool.dispatcher"]
+            program = warm.begin(argv, self.env | env, log.fileno(), log.fileno())
+        program.go()
+        self.dispatchers.append(program)
+        return program
+
+    def forgather(self, *words: str) -> Any:
+        argv = [*FORGATHER, *words]
+        with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+            program = warm.begin(argv, self.env, stdout.fileno(), stderr.fileno())
+            program.go()
+            returncode = program.wait(60)
+            stdout.seek(0)
+            stderr.seek(0)
+            return CompletedProcess(argv, returncode, stdout.read(), stderr.read())
 
 
 class Walk:
@@ -96,7 +121,7 @@ class Walk:
         return hit, [f"{effect} at {point}: {line}" for line in found]
 
     def _world(self, name: str) -> World:
-        world = World(self._folder / name)
+        world = WarmWorld(self._folder / name)
         world.env |= self._env
         return world
 
