@@ -83,6 +83,10 @@ class Training:
         (self.folder / "hold").touch()
         wait_until((self.folder / "held").exists, what="a step that does not end")
 
+    def hears(self) -> None:
+        """Wait until the loop knows what was posted: a word nobody knows is refused once all before it is read."""
+        self.answer(self.mailbox.post("no_such_word", by="a test"))
+
     def let_go(self) -> None:
         (self.folder / "hold").unlink()
         (self.folder / "held").unlink()

@@ -124,6 +124,7 @@ def test_two_saves_at_one_step_are_one_checkpoint_and_two_answers(train: Train) 
     training.hold()
     ids = [post(training, "save_checkpoint"), post(training, "save_checkpoint")]
 
+    training.hears()
     training.let_go()
 
     assert len({training.answer(command_id)["checkpoint"] for command_id in ids}) == 1
@@ -147,6 +148,7 @@ def test_a_stop_asked_twice_stops_once_and_answers_both(train: Train) -> None:
     training.hold()
     ids = [post(training, "graceful_stop"), post(training, "graceful_stop")]
 
+    training.hears()
     training.let_go()
 
     assert [training.answer(command_id)["outcome"] for command_id in ids] == ["done", "done"]
@@ -159,6 +161,7 @@ def test_an_abort_beats_the_save_asked_with_it(train: Train) -> None:
     training.hold()
     before, abort, after = (post(training, name) for name in ("save_checkpoint", "abort", "save_and_stop"))
 
+    training.hears()
     training.let_go()
 
     assert training.ended()["aborted"] is True
@@ -472,7 +475,9 @@ def test_a_home_that_cannot_be_is_one_warning(train: Train, home: Path, home_is:
 
     training = train(wait=False, environ=environ, control={"on_sigterm": "save_and_stop"})
     wait_until(lambda: training.stderr, what="a warning")
+    training.hold()  # by then it listens to signals
     training.kill(signal.SIGTERM)
+    training.let_go()
 
     assert training.ended()["step"] > 0
     assert training.stderr.count("\n") == 1 and "no trainer control" in training.stderr
