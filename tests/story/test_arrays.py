@@ -180,8 +180,44 @@ def test_a_member_is_looked_at_like_any_job(world: World, forgather: Run):
     family = submit_array(world, "0-1")
     world.dispatch_all()
 
-    answer = forgather("job", "status", family)
+    answer = forgather("job", "status", f"{family}[*]")
 
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.count("outcome:") == 2
     assert Mailbox(world.spool.paths, f"{family}[1]").status() is None
+
+
+def test_the_status_of_an_array_is_one_block_that_names_who_did_not_end_well(world: World, forgather: Run):
+    family = submit_array(world, "0-5", "test $FORGATHER_ARRAY_INDEX -lt 4 || exit 3", name="sweep")
+    world.dispatch_all()
+
+    whole, some = forgather("job", "status", "sweep").stdout, forgather("job", "status", "sweep[3-4]").stdout
+
+    assert f"array:       {family}[*]\n" in whole
+    assert "members:     6 done\n" in whole
+    assert "not well:    [4-5]: exited 3\n" in whole
+    assert [line for line in some.splitlines() if line.startswith("job:")] == [
+        f"job:         {family}[3]",
+        f"job:         {family}[4]",
+    ]
+    assert len(json.loads(forgather("job", "status", "sweep", "--json").stdout)) == 6
+
+
+def test_the_dump_of_an_array_is_that_of_its_members_each_under_its_id(world: World, forgather: Run):
+    """By their number; the last line of one that did not end it is ended, so that no id hangs on to it."""
+    family = submit_array(world, "9-11", "printf $FORGATHER_ARRAY_INDEX")
+    world.dispatch_all()
+
+    whole, one = forgather("job", "dump", family).stdout, forgather("job", "dump", f"{family}[10]").stdout
+
+    assert whole == "".join(f"==> {family}[{i}] <==\n{i}\n" for i in (9, 10, 11))
+    assert one == "10"
+
+
+def test_a_rerun_says_of_how_many_members_it_is(world: World, forgather: Run):
+    family = submit_array(world, "0-4", "true")
+    world.dispatch_all()
+
+    again = forgather("job", "rerun", f"{family}[1-2]").stdout
+
+    assert again.endswith("[*] (2 jobs, priority=0, gpus=0)\n")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 import click
@@ -24,10 +25,11 @@ from forgather_spool.cli.show import shown
 from forgather_spool.cli.submit.command import collect, submit_options
 from forgather_spool.cli.submit.options import OPTIONS_OF_A_RERUN
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
+from forgather_spool.pending import PendingReason
 from forgather_spool.spool.families import find_all, find_one, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
 from forgather_spool.spool.look import Job, attempt_with_output, look
-from forgather_spool.spool.names import is_job_id
+from forgather_spool.spool.names import family_of, is_job_id
 from forgather_spool.spool.queue import Spool
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -55,21 +57,36 @@ def job() -> None:
 @several_jobs
 @click.option("--json", "json_", is_flag=True, help="One JSON object a job; several are a list.")
 def status(jobs: tuple[str, ...], json_: bool) -> None:
-    """Everything known of a job: why it waits, where it runs, how it ended, where its log is."""
-    from forgather_spool.cli.job.facts import facts
+    """Everything known of a job: why it waits, where it runs, how it ended, where its log is.
 
+    An array by its id or name is one block, with the numbers of the members that
+    run and of those that did not end well; 'NAME[3]' or 'NAME[*]' are its members.
+    """
     spool = _spool()
     found = list(look_all(spool, find_all(spool, jobs)))
     if any(one.state not in (*UNCLAIMED, *ENDED) for one in found):
         nudge(spool)
-    known = reasons_of(spool, found)
-    reasons = [known.get(one.job_id) for one in found]
+    reasons = reasons_of(spool, found)
     if json_:
-        documents = [job_document(spool, one, why) for one, why in zip(found, reasons, strict=True)]
+        documents = [job_document(spool, one, reasons.get(one.job_id)) for one in found]
         click.echo(as_json(documents[0] if len(documents) == 1 else documents))
     else:
-        blocks = ["\n".join(facts(spool, one, why)) for one, why in zip(found, reasons, strict=True)]
-        click.echo("\n\n".join(blocks))
+        in_full = any("[" in text for text in jobs)
+        click.echo("\n\n".join("\n".join(block) for block in _blocks(spool, found, reasons, in_full=in_full)))
+
+
+def _blocks(
+    spool: Spool, found: Sequence[Job], reasons: Mapping[str, PendingReason], *, in_full: bool
+) -> Iterator[list[str]]:
+    """One for each job; unless `in_full`, one for all members of an array together."""
+    from forgather_spool.cli.job.array_facts import array_facts
+    from forgather_spool.cli.job.facts import facts
+
+    for family, jobs in groupby(found, lambda job: None if in_full else family_of(job.job_id)):
+        if family is None:
+            yield from (facts(spool, job, reasons.get(job.job_id)) for job in jobs)
+        else:
+            yield array_facts(list(jobs), reasons)
 
 
 @job.command()
@@ -121,21 +138,34 @@ def tail(job: str, lines: int, from_start: bool, no_follow: bool, attempt: int |
 def dump(job: str, attempt: int | None) -> None:
     """Every byte a job has written so far, as it is; of one that was run again, its latest attempt's.
 
+    Of an array, or of 'NAME[3-7]', that of each member by its number, after a
+    line that says whose it is: ==> q_...[3] <==
     Of a job with --output-limit its head and its tail, and a line that says how much is left out between them.
     """
-    from forgather_spool.spool.output import Output
-
     spool = _spool()
-    job_id = find_one(spool, job)
-    number = _existing_attempt(spool, job_id, attempt) or attempt_with_output(spool, job_id)
-    output = Output(spool.paths.output(job_id, number))
-    out = sys.stdout.buffer
+    job_ids = find_all(spool, [job])
+    attempts = [_existing_attempt(spool, job_id, attempt) for job_id in job_ids]
     try:
-        while data := output.read():
-            out.write(data)
-        out.flush()
+        for job_id, number in zip(job_ids, attempts, strict=True):
+            if len(job_ids) > 1:
+                click.echo(f"==> {job_id} <==")
+            _copy_output(spool, job_id, number, end_line=len(job_ids) > 1)
     except BrokenPipeError:
         leave_quietly()
+
+
+def _copy_output(spool: Spool, job_id: str, attempt: int | None, *, end_line: bool) -> None:
+    """To stdout. With `end_line` its last line is ended where the job did not."""
+    from forgather_spool.spool.output import Output
+
+    output = Output(spool.paths.output(job_id, attempt or attempt_with_output(spool, job_id)))
+    out, last = sys.stdout.buffer, b"\n"
+    while data := output.read():
+        out.write(data)
+        last = data[-1:]
+    if end_line and last != b"\n":
+        out.write(b"\n")
+    out.flush()
 
 
 @job.command()
@@ -237,7 +267,12 @@ def force_kill(jobs: tuple[str, ...], yes: bool, json_: bool) -> None:
 @several_jobs
 @submit_options(OPTIONS_OF_A_RERUN)
 @click.option("--failed", is_flag=True, help="Of these, only those that failed: no exit 0, and no cancel.")
-@click.option("--json", "json_", is_flag=True, help="One JSON object a job: job_id, rerun_of, priority, gpus, hold.")
+@click.option(
+    "--json",
+    "json_",
+    is_flag=True,
+    help="One JSON object a job or array: job_id, rerun_of, priority, gpus, hold, members.",
+)
 def rerun(jobs: tuple[str, ...], failed: bool, json_: bool, **changed: object) -> None:
     """Submit a job's spec once more, as a new job that remembers which it repeats.
 

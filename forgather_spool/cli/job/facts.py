@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from forgather_spool.cli.job.document import command_line, submitted_at, training_status
@@ -31,17 +32,21 @@ def facts(spool: Spool, job: Job, reason: PendingReason | None) -> list[str]:
     """``key: value`` lines; a fact that does not exist has none."""
     paths = spool.paths
     found = [
-        *_what(job),
+        *what(job),
         *_where_and_when(job, reason),
         ("training", _training(paths, job)),
         *_how_it_went(paths, job),
         *_where_to_look(paths, job),
         *_earlier_attempts(spool, job),
     ]
-    return [f"{key + ':':<13}{shown(str(value))}" for key, value in found if value is not None]
+    return as_lines(found)
 
 
-def _what(job: Job) -> list[tuple[str, object]]:
+def as_lines(facts: Sequence[tuple[str, object]]) -> list[str]:
+    return [f"{key + ':':<13}{shown(str(value))}" for key, value in facts if value is not None]
+
+
+def what(job: Job) -> list[tuple[str, object]]:
     spec = job.spec
     return [
         ("job", job.job_id),
@@ -78,10 +83,10 @@ def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, o
         ("host", job.host and f"{job.host}" + (f" ({claim.host_kind})" if claim else "")),
         ("scope", claim and claim.scope),
         ("gpus", cards or asked or (0 if spec else None)),
-        ("submitted", _when(submitted_at(job))),
-        ("claimed", _when(claim.claimed_at if claim else None)),
-        ("started", _when(job.started_at)),
-        ("ended", _when(result.ended_at if result else None)),
+        ("submitted", when(submitted_at(job))),
+        ("claimed", when(claim.claimed_at if claim else None)),
+        ("started", when(job.started_at)),
+        ("ended", when(result.ended_at if result else None)),
     ]
 
 
@@ -217,7 +222,7 @@ def _files_of(paths: Paths, job_id: str, attempt: int) -> list[str]:
     ]
 
 
-def _when(at: datetime | None) -> str | None:
+def when(at: datetime | None) -> str | None:
     return None if at is None else f"{local(at)} ({ago(at, datetime.now(UTC))})"
 
 

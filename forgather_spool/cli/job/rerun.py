@@ -80,6 +80,7 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
         warn(remark)
     job_id = spool.submit(document) if family is None else submit_one(spool, document)
     return {
+        **({} if family is None else {"members": len(jobs)}),
         "job_id": job_id if family is None else f"{job_id}[*]",
         "rerun_of": document["rerun_of"],
         "priority": document["priority"],

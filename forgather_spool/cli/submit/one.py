@@ -48,7 +48,8 @@ def answer(text: str, what: str) -> None:
 def entered(job_id: str, spec: Document) -> str:
     """The line that a job was submitted, for every command that does."""
     where = "held" if spec.get("hold") else "queued"
-    return f"{where}: {job_id} (priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})"
+    members = f"{spec['members']} job{'s'[: spec['members'] != 1]}, " if "members" in spec else ""
+    return f"{where}: {job_id} ({members}priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)})"
 
 
 def wake_up(paths: Paths, *, quiet: bool) -> None:
