@@ -5,7 +5,8 @@ and what the socket does not take at once is copied into the transport, to lie i
 memory for each slow client. So what a batch consists of is given to writev(2)
 as it is, by a descriptor of our own for the same connection: the event loop
 says when there is room again, and nothing is held but what is being sent.
-With TLS, or a transport that has no socket, all goes through the transport.
+With TLS, or a transport that has no socket, all goes through the transport, a
+little at a time: it takes whatever it is given, and holds it twice for a slow client.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 MAX_PIECES = 512  # of one writev: IOV_MAX is 1024
+TLS_BYTES = 128 << 10  # given to a transport at once, which may hold as much again, encrypted
 
 
 class Body:
@@ -39,15 +41,7 @@ class Body:
             return 0
         if not self._sent_headers:
             self._sent_headers = True
-            transport = self._transport()
-            plain = _is_plain(transport)
-            if plain:  # and only then: a TLS transport of Python 3.11 would pause for ever
-                transport.set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
-            await self._writer.write(b"".join(pieces))  # aiohttp sends its headers with the first
-            await self._writer.drain()
-            if plain:
-                socket = self._transport().get_extra_info("socket")
-                self._fd = os.dup(socket.fileno())  # the loop keeps its own to itself
+            await self._first(b"".join(pieces))
             return size
         whole = [b"%x\r\n" % size, *pieces, b"\r\n"]
         if self._fd < 0 or len(whole) > MAX_PIECES:
@@ -58,6 +52,22 @@ class Body:
             self._transport()
         return size
 
+    async def _first(self, whole: bytes) -> None:
+        """By way of aiohttp, which sends its headers with it."""
+        transport = self._transport()
+        if _is_plain(transport):
+            transport.set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
+            await self._writer.write(whole)
+            await self._writer.drain()
+            socket = self._transport().get_extra_info("socket")
+            self._fd = os.dup(socket.fileno())  # the loop keeps its own to itself
+            return
+        transport.set_write_buffer_limits(TLS_BYTES)  # not 0: a TLS transport of Python 3.11 would pause for ever
+        await self._writer.write(whole[:TLS_BYTES])  # OpenSSL keeps the memory that the largest piece took
+        await self._writer.drain()
+        if rest := whole[TLS_BYTES:]:
+            await self._through_transport([b"%x\r\n" % len(rest), rest, b"\r\n"])
+
     def abort(self) -> None:
         """Drop the connection. Whoever waits in `write` is told that the client is gone."""
         transport = self._writer.transport
@@ -67,10 +77,9 @@ class Body:
             self._room.set_exception(ConnectionResetError("dropped"))
 
     def close(self) -> None:
-        if self._fd < 0:
-            return
-        os.close(self._fd)
-        self._fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
         transport = self._writer.transport
         if transport is not None:
             transport.set_write_buffer_limits()
@@ -82,10 +91,11 @@ class Body:
         return transport
 
     async def _through_transport(self, pieces: list[Any]) -> None:
-        transport = self._transport()
         for piece in pieces:  # joined first, they would lie in memory once more
-            transport.write(memoryview(piece))
-        await self._writer.drain()
+            whole = memoryview(piece)
+            for start in range(0, len(whole), TLS_BYTES):
+                self._transport().write(whole[start : start + TLS_BYTES])
+                await self._writer.drain()
 
     async def _until_room(self) -> None:
         loop = asyncio.get_running_loop()

@@ -20,6 +20,7 @@ from forgather_spool.dataset_server.serve import prepare, serve_on
 from forgather_spool.dataset_server.settings import merged
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.spool.paths import Paths
+from forgather_spool.tls.contexts import client_context
 
 ANSWER_TIMEOUT_S = 30.0
 
@@ -79,6 +80,8 @@ class Served:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def connect(self, context: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+        if context is None and self.listening.url.startswith("https:"):
+            context = client_context()
         if context is not None:
             return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S, context=context)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)

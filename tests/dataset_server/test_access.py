@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import socket
 import ssl
@@ -199,17 +198,8 @@ def test_tls_is_spoken_once_init_was_run_and_clients_verify_it(tmp_path: Path, s
 
 
 def test_streams_over_tls_are_whole(tmp_path: Path, stories: Path) -> None:
-    from forgather_spool.dataset.frames import MEDIA_TYPE, FrameReader
-
     default_store().init(["127.0.0.1"], authority_name="lab", force=False)
     with Served(tmp_path / "home", local={"stories": str(stories)}) as server:
-        connection = server.connect(client_context())
-        connection.request("POST", "/v1/load", b'{"path": "local/stories"}', server.auth)
-        connection.getresponse().read()
-        connection.request("GET", "/v1/datasets", headers=server.auth)
-        handle = json.loads(connection.getresponse().read())["handles"][0]["handle"]
-        headers = {**server.auth, "Accept": MEDIA_TYPE}
-        connection.request("GET", f"/v1/datasets/{handle}/iter?seed=1", headers=headers)
+        assert server.listening.url.startswith("https:")
 
-        assert sum(batch.num_rows for _, batch in FrameReader(connection.getresponse())) == 1000
-        connection.close()
+        assert server.arrow(server.load("local/stories"), "?seed=1").num_rows == 1000

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import http.client
 import socket
+import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +17,8 @@ import pytest
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset_server import serve, streams
 from forgather_spool.dataset_server.memory import anonymous_bytes
+from forgather_spool.tls.contexts import client_context
+from forgather_spool.tls.store import default_store
 from tests.dataset_server.conftest import write
 from tests.dataset_server.serving import Served
 from tests.waiting import wait_until
@@ -77,6 +82,44 @@ def test_a_client_that_takes_nothing_is_dropped_and_costs_little_memory(tmp_path
 
         for connection in dawdling:
             connection.close()
+
+
+def test_over_tls_a_client_that_takes_nothing_costs_little_memory_too(tmp_path: Path, large: Path) -> None:
+    """Twenty of them, of 20 MB each: what is encrypted and not yet sent is a fraction of a batch."""
+    default_store().init(["127.0.0.1"], authority_name="lab", force=False)
+    with Served(tmp_path / "home", local={"large": str(large)}) as server:
+        handle, context = server.load("local/large"), client_context()
+        dawdling = [_unread(server, handle, context)]
+        _until_settled(lambda: server.get("/v1/stats").json["rows"])
+        before = anonymous_bytes()
+
+        dawdling += [_unread(server, handle, context) for _ in range(20)]
+        _until_settled(lambda: server.get("/v1/stats").json["rows"])
+
+        assert server.get("/v1/stats").json["streams"] == 21
+        assert anonymous_bytes() - before < 20 * 1_000_000
+        for connection in dawdling:
+            connection.close()
+
+
+def _unread(server: Served, handle: str, context: ssl.SSLContext) -> http.client.HTTPConnection:
+    """A stream nothing is read of but its beginning."""
+    connection = server.connect(context)
+    headers = {**server.auth, "Accept": MEDIA_TYPE}
+    connection.request("GET", f"/v1/datasets/{handle}/iter", headers=headers)
+    connection.getresponse().read(10)
+    return connection
+
+
+def _until_settled(value: Callable[[], int]) -> None:
+    """Until it no longer changes."""
+    seen = [-1]
+
+    def same() -> bool:
+        seen.append(value())
+        return len(seen) > 5 and len(set(seen[-5:])) == 1
+
+    wait_until(same)
 
 
 def test_more_streams_than_allowed_are_told_to_come_again(tmp_path: Path, large: Path) -> None:
