@@ -181,6 +181,8 @@ class Api:
         return handle.described()
 
     async def _cache_hf(self, request: web.BaseRequest, name: str) -> Answer:
+        if self._settings.no_hf:
+            return hf_cache.CLOSED
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, hf_cache.listed)
 

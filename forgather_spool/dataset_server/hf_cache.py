@@ -13,18 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 
+from forgather_spool.dataset.storage.hub import cache_root
 from forgather_spool.document import Document
 
 FRESH_S = 10.0
 MAX_INFO_BYTES = 16 << 20
+CLOSED: Document = {"cache_root": "", "datasets": []}  # with --no-hf: what nobody may load is not listed
 _lock = threading.Lock()
 _last: tuple[float, Document] | None = None
-
-
-def root() -> str:
-    """``$HF_DATASETS_CACHE``, else ``$HF_HOME/datasets``, else ``~/.cache/huggingface/datasets``."""
-    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
-    return os.environ.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets")
 
 
 def listed() -> Document:
@@ -32,7 +28,7 @@ def listed() -> Document:
     global _last
     with _lock:
         if _last is None or time.monotonic() - _last[0] > FRESH_S:
-            _last = (time.monotonic(), look(root()))
+            _last = (time.monotonic(), look(cache_root()))
         return _last[1]
 
 
