@@ -174,10 +174,15 @@ def merged(states: Sequence[State]) -> State:
     since ranks of a data-parallel run are at the same step.
 
     Raises:
-        StateMismatch: they are of different runs or epochs, or some are missing.
+        StateMismatch: they are of different runs or epochs (each rank may still go on for itself), or some are missing.
     """
     first = states[0]
     for other in states[1:]:
+        if other.epoch != first.epoch:
+            raise StateMismatch(
+                f"these states are of epochs {first.epoch} and {other.epoch}: only as many ranks can go on from there",
+                hint="resume with the number of ranks that saved, or from a step at which all are in one epoch",
+            )
         if _base(other) != _base(first):
             raise StateMismatch("these states are of different data sets, epochs or beginnings: give those of one step")
     if first.cursor.lane is None:

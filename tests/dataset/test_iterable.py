@@ -217,6 +217,34 @@ def test_states_of_filtered_ranks_must_all_be_given(data: ComposableIterableData
         global_state([one.state_dict()])
 
 
+def test_ranks_in_different_epochs_go_on_each_for_itself_and_never_as_another_number(
+    data: ComposableIterableDataset,
+) -> None:
+    """Where maps give rows of different lengths, one rank is in the next epoch before another."""
+    ranks = [data.shuffle(1).filter(odd).shard(2, rank) for rank in range(2)]
+    numbers(ranks[0], 5)
+    numbers(ranks[1])
+    ranks[1].set_epoch(1)
+    numbers(ranks[1], 3)
+    states = [one.state_dict() for one in ranks]
+    assert [state["epoch"] for state in states] == [0, 1]
+
+    with pytest.raises(StateMismatch, match="epochs 0 and 1"):
+        global_state(states)
+    for rank, state in enumerate(states):
+        for other in (data.shuffle(1).filter(odd).shard(3, rank), data.shuffle(1).filter(odd)):
+            other.load_state_dict(state)
+            with pytest.raises(StateMismatch, match=f"rank {rank} of 2"):
+                next(iter(other))
+
+    for rank, state in enumerate(states):
+        again = data.shuffle(1).filter(odd).shard(2, rank)
+        again.load_state_dict(state)
+        whole = data.shuffle(1).filter(odd).shard(2, rank)
+        whole.set_epoch(rank)
+        assert again.epoch == rank and numbers(again) == numbers(whole)[5 - 2 * rank :]
+
+
 def test_other_data_another_order_and_other_maps_are_refused(data: ComposableIterableDataset, tmp_path: Path) -> None:
     state = data.shuffle(1).state_dict()
     other = open_files([write_stream(tmp_path / "b.arrow", pa.table({"n": range(ROWS)}), [9])], "arrow")
