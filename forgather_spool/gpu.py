@@ -6,14 +6,13 @@ which is `host/nvml.py`, nor of files.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument
+from forgather_spool.frozen import dataclass, field
 from forgather_spool.job import GpuRef
 
 
@@ -99,6 +98,8 @@ def _device_named(entry: str, cards: Sequence[tuple[int, str | None]]) -> tuple[
     """The one card or slice `entry` names, as its card's index and what tells it from its siblings."""
     kind = _kind(entry)
     if kind == "index":
+        import re
+
         number = re.match(r"\s*([+-]?[0-9]+)", entry)
         index = int(number[1]) if number and len(number[1]) <= MAX_INDEX_CHARACTERS else -1
         return (index, "") if any(index == known for known, _ in cards) else None

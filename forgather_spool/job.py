@@ -8,7 +8,6 @@ that cannot be is not spelled. The tables that check the documents are in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -16,6 +15,7 @@ from typing import Any, Self
 from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument
+from forgather_spool.frozen import dataclass
 from forgather_spool.outcome import Outcome, describe, outcome_from_document
 
 

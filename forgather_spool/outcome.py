@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import signal as signals
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from forgather_spool import schema
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument
+from forgather_spool.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ needs to act differently. `policy.py` finds the reason; nothing is decided here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from forgather_spool.frozen import dataclass
 from forgather_spool.job import GpuRef
 
 _GIB = 1 << 30

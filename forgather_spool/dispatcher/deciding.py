@@ -19,7 +19,6 @@ from forgather_spool.dispatcher.view import view_of
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
-from forgather_spool.host import nvml
 from forgather_spool.job import Claim
 from forgather_spool.spool.names import family_of
 from forgather_spool.spool.queue import Entry, Spool
@@ -46,6 +45,7 @@ class Deciding:
         self.gpus: tuple[Gpu, ...] = ()
         self.nvml_problem: str | None = None
         self.decision: policy.Decision | None = None
+        self._close_nvml: Callable[[], None] = lambda: None
         self._no_card_until = 0.0
         self._card_holders: set[str] = set()
         self._not_before: dict[str, tuple[float, float]] = {}  # job id: when to try again, the pause after that
@@ -93,10 +93,13 @@ class Deciding:
         self, claims: Mapping[str, Claim], lingering: Mapping[str, Claim], *, look_at_cards: bool = False
     ) -> policy.Decision:
         if look_at_cards or self.waitlist.wants_cards:
+            from forgather_spool.host import nvml  # most jobs want none: their start does not wait for this to load
+
+            self._close_nvml = nvml.close
             reading = nvml.read_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
             self.gpus, self.nvml_problem = reading.gpus, reading.problem
         else:
-            nvml.close()  # an open NVML keeps the driver from being unloaded and cards from being reset
+            self._close_nvml()  # an open NVML keeps the driver from being unloaded and cards from being reset
         now, given_up = time.monotonic(), policy.GivenUp()
         is_not_due = lambda job_id: self._not_before.get(job_id, (0.0, 0.0))[0] > now  # noqa: E731
         due = self.waitlist.candidates(is_not_due, given_up, self.dependencies.state)

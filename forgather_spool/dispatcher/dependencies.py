@@ -16,9 +16,9 @@ in `any` case may start, and nobody else ever can.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.frozen import dataclass
 from forgather_spool.job import Result, format_at
 from forgather_spool.outcome import Exited, Refused, describe
 from forgather_spool.policy import MET, After, AfterState, Never, Unmet

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
+from forgather_spool.frozen import dataclass
 from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery

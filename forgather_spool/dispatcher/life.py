@@ -21,7 +21,6 @@ from forgather_spool.dispatcher.deciding import BELT_S
 from forgather_spool.dispatcher.host_lock import HostLock
 from forgather_spool.dispatcher.loop import Dispatcher
 from forgather_spool.dispatcher.notify import ServiceManager
-from forgather_spool.dispatcher.retention import remove_outdated
 from forgather_spool.dispatcher.wake import wake
 from forgather_spool.dispatcher.worktrees import Worktrees
 from forgather_spool.errors import ForgatherError, Missing, StorageFailed, UnreadableFile
@@ -112,6 +111,8 @@ class Life:
         now = time.monotonic()
         if self._idle_since is None:
             self._worktrees.look(is_idle=True)
+            from forgather_spool.dispatcher.retention import remove_outdated
+
             remove_outdated(self.spool, lambda: not dispatcher.has_news(), _say)
             self._idle_since = now
         if now - self._idle_since < self._idle_s:

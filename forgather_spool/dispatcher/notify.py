@@ -6,7 +6,6 @@ Nothing is said where nobody asked (``NOTIFY_SOCKET`` unset).
 from __future__ import annotations
 
 import os
-import socket
 
 
 class ServiceManager:
@@ -34,6 +33,8 @@ class ServiceManager:
     def _send(self, message: str) -> None:
         if not self._address:
             return
+        import socket
+
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             try:

@@ -7,12 +7,12 @@ the past (``last_seen_at``); the lock is the present.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Any
 
 from forgather_spool import schema
 from forgather_spool.dispatcher.wake import is_awake
 from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.frozen import replace
 from forgather_spool.host import proc
 from forgather_spool.host.nvml import GpuReading, read_gpus
 from forgather_spool.spool import files

@@ -16,8 +16,9 @@ then has ended. Knows no files and no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from forgather_spool.frozen import dataclass
 
 
 class Step(Enum):

@@ -8,7 +8,6 @@ while it lives; killed in between, what is owed is told by the next one.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,10 @@ from forgather_spool.dispatcher.wake import finding_us
 from forgather_spool.spool import notices
 from forgather_spool.spool.notices import Notice
 from forgather_spool.spool.queue import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
 
 RETRY_S = 1.0  # until the next, when one leaves something owed; doubles up to RETRY_MAX_S
 RETRY_MAX_S = 60.0
@@ -84,6 +87,8 @@ class Telling:
 
     def _start(self) -> None:
         passed = {name: value for name, value in os.environ.items() if name.startswith("FORGATHER_") or name in _PASSED}
+        import subprocess
+
         env = {**host_environment(os.environ), **passed, "FORGATHER_HOME": self._spool.paths.home}
         try:
             self._process = subprocess.Popen(

@@ -9,8 +9,9 @@ does what can be done without it. `host/detect.py` chooses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from forgather_spool.frozen import dataclass
 
 SCOPE_PREFIX = "forgather-job-"
 

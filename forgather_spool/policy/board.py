@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 
+from forgather_spool.frozen import replace
 from forgather_spool.gpu import Gpu
 from forgather_spool.job import GpuRef
 from forgather_spool.policy.values import Holder, Kept, View, Waiting

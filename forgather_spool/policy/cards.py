@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
+from forgather_spool.frozen import replace
 from forgather_spool.gpu import Gpu, GpuProcess
 from forgather_spool.pending import Obstacle, at_text, gib_down, gib_up
 from forgather_spool.policy.board import Board

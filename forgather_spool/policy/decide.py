@@ -8,9 +8,9 @@ cards are kept for it (`reserve.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+from forgather_spool.frozen import dataclass, replace
 from forgather_spool.pending import BeginsLater, NeverStarts, PendingReason, TriedAgainLater
 from forgather_spool.policy.board import Board
 from forgather_spool.policy.cards import OUTSIDE, obstacle

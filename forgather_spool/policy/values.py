@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from forgather_spool.frozen import dataclass, field, replace
 from forgather_spool.gpu import Gpu, GpuPolicy
 from forgather_spool.job import GpuRef, Terms, parse_at
 

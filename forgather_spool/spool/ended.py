@@ -11,8 +11,8 @@ import heapq
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from forgather_spool.frozen import dataclass
 from forgather_spool.spool import files
 from forgather_spool.spool.names import is_job_id, submitted_unix_s
 from forgather_spool.spool.queue import Spool

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from forgather_spool import array
 from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
+from forgather_spool.frozen import dataclass
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.ended import ended_among, ended_ids

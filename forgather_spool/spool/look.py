@@ -9,13 +9,13 @@ is named in `Job.problem`, never shown as if it were empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
+from forgather_spool.frozen import dataclass
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.ended import Ended, ended_count, ended_places

@@ -7,8 +7,7 @@ went back in this very moment; `locate` looks again then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from forgather_spool.frozen import dataclass
 from forgather_spool.job import State
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along

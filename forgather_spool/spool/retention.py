@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 from forgather_spool import schema
 from forgather_spool.document import parse
 from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.frozen import dataclass
 from forgather_spool.job import Result
 from forgather_spool.outcome import words_for
 from forgather_spool.spool import files

@@ -22,7 +22,6 @@ The spec of a dropped file is that very file, renamed: it is in one place only.
 
 from __future__ import annotations
 
-import hashlib
 import time
 
 from forgather_spool.document import Document
@@ -148,6 +147,8 @@ def forget_ended(spool: Spool, limit_s: float = FORGETTING_S) -> int:
 
 def _folder_of(spool: Spool, key: str) -> str:
     """Whatever a key holds, its name is one that every file system takes."""
+    import hashlib  # 3 ms to load, and most jobs have no key
+
     return f"{spool.paths.unique}/{hashlib.sha256(key.encode()).hexdigest()}"
 
 

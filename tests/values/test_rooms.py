@@ -10,7 +10,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "forgather_spool"
-VALUES = {"array", "job", "outcome", "command", "gpu", "schema", "fields", "document", "pending", "guard", "again"}
+VALUES = {
+    "array",
+    "job",
+    "outcome",
+    "command",
+    "gpu",
+    "schema",
+    "fields",
+    "document",
+    "pending",
+    "guard",
+    "again",
+    "frozen",
+}
 BELOW = {
     "errors": set(),
     "values": {"errors"},
