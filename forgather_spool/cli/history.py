@@ -203,7 +203,7 @@ def _reading(name: str) -> Iterator[IO[bytes]]:
             else:
                 yield file
     except FileNotFoundError:
-        raise UsageError(f"{shown(name)}: no such file") from None
+        raise UsageError(f"{shown(name)}: no such file", hint="forgather import FILE, or - for stdin") from None
     except OSError as error:
         raise UnreadableFile(f"{shown(name)}: {error.strerror or error}") from None
 

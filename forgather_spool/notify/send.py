@@ -118,5 +118,6 @@ def _post(url: str, data: bytes, sleep: Callable[[float], None]) -> int:
             if error.code < HOPELESS_BELOW and error.code not in (408, 429):
                 raise NotTold(problem, tries) from None
         except (OSError, HTTPException, ValueError) as error:
-            problem = str(getattr(error, "reason", error)) or type(error).__name__
+            cause = getattr(error, "reason", error)
+            problem = getattr(cause, "strerror", None) or str(cause) or type(error).__name__
     raise NotTold(problem, len(WEBHOOK_PAUSES_S))

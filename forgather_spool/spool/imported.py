@@ -143,6 +143,8 @@ class _Reader:
         raise UnreadableFile("the archive ends too early")
 
     def how_far(self) -> str:
+        if not self.found.jobs:
+            return "no job was imported; it is to be a file that forgather export wrote"
         return f"{len(self.found.jobs)} jobs were imported before that; importing again goes on from there"
 
     def close(self) -> None:

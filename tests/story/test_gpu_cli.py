@@ -14,8 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from forgather_spool.cli.gpu.command import PRIORITY
 from forgather_spool.host import gpu_kill, proc
 from forgather_spool.spool import settings
 from forgather_spool.spool.names import short_id
@@ -250,6 +252,11 @@ def test_an_index_means_the_entry_that_counts(gpu: Gpu, cards: FakeCards) -> Non
     assert gpu.says("enable", "0") == f"gpu {cards.uuid(0)}: disabled=False min_priority=3\n"
 
     assert gpu.status()["gpus"][0]["disabled"] is False
+
+
+def test_what_is_no_priority_of_a_card_is_refused_in_words() -> None:
+    with pytest.raises(click.BadParameter, match="'high' is neither -1000000 to 1000000 nor the word any"):
+        PRIORITY.convert("high", None, None)
 
 
 def test_a_card_that_is_not_here_may_be_set_with_a_warning(gpu: Gpu, cards: FakeCards) -> None:

@@ -88,6 +88,16 @@ def test_a_damaged_file_is_an_error_and_no_traceback(here: Spool, there: Spool, 
         assert list(ended_places(there)) == []
 
 
+def test_what_never_was_an_archive_is_not_to_be_imported_again(there: Spool, tmp_path: Path) -> None:
+    file = tmp_path / "history.tar.gz"
+    file.write_bytes(b"not an archive " * 100)
+
+    done = run(there, "import", str(file))
+
+    assert done.returncode == 65
+    assert done.stderr.endswith(b"\n  fix: no job was imported; it is to be a file that forgather export wrote\n")
+
+
 def test_only_what_was_asked_for_goes_out(here: Spool, there: Spool, tmp_path: Path) -> None:
     ok = builders.ended(here)
     failed = builders.ended(here, outcome={"kind": "exited", "exit_code": 1})

@@ -245,6 +245,7 @@ REFUSED = [
     (["--time", "0h0m", "true"], "--time: '0h0m' leaves no time to run"),
     (["--after-unmet", "end", "true"], "--after-unmet without --after"),
     (["--unique", "", "true"], "--unique: an empty key is none"),
+    (["--group", "", "true"], "--group: an empty name is no group"),
     (["--unique", "k", "--array", "0-3", "true"], "--unique with --array"),
     (["--follow", "--array", "0-3", "true"], "--follow with --array"),
     (["--retries", "-1", "true"], "--retries: -1 is less than 0"),

@@ -92,11 +92,14 @@ def test_what_cannot_be_meant_is_refused(forgather: Run, home: Path, words, says
     assert queued(home) == []
 
 
-def test_a_file_that_is_not_there_is_one_line(forgather: Run):
+def test_a_file_that_is_not_there_is_one_line_and_a_way_out(forgather: Run):
     answer = forgather("submit", "--batch", "nowhere.jsonl")
 
     assert answer.returncode == 65
-    assert answer.stderr == "error: nowhere.jsonl: No such file or directory; no job was submitted\n"
+    assert answer.stderr == (
+        "error: nowhere.jsonl: No such file or directory; no job was submitted\n"
+        "  fix: name a file with one JSON object a line, or - for stdin\n"
+    )
 
 
 def test_the_ids_are_there_for_scripts(forgather: Run, home: Path):

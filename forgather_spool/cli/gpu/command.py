@@ -31,7 +31,12 @@ class _LeastPriority(click.IntRange):
     """A priority, or `any`, which is None."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if value == "any" else super().convert(value, param, ctx)
+        if value == "any":
+            return None
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither {-PRIORITY_LIMIT} to {PRIORITY_LIMIT} nor the word any", param, ctx)
 
 
 PRIORITY = _LeastPriority(-PRIORITY_LIMIT, PRIORITY_LIMIT)

@@ -150,7 +150,8 @@ class _Reader:
                     except (BadDocument, UsageError) as error:
                         raise self._refused(number, error) from None
         except OSError as error:
-            raise UnreadableFile(f"{_shown_source(self._source)}: {error.strerror}; no job was submitted") from None
+            problem = f"{_shown_source(self._source)}: {error.strerror}; no job was submitted"
+            raise UnreadableFile(problem, hint="name a file with one JSON object a line, or - for stdin") from None
 
     def _spec(self, line: bytes) -> tuple[Document, bytes]:
         given = parse(line)

@@ -87,7 +87,7 @@ OPTIONS = (
     Option("cpus", "N", "At most this many CPUs' worth of time.", field="cpus", parse=quantities.decimal_number),
     Option("grace", "D", "Between TERM and KILL when it is stopped. [default: 10s]", field="grace_s",
            parse=quantities.duration_s),
-    Option("group", "NAME", "Its group; see `forgather sched group`.", field="group"),
+    Option("group", "NAME", "Its group; see `forgather sched group`.", field="group", parse=_by("group")),
     Option("begin", "WHEN", "Not before, e.g. now+2h, 22:00, tomorrow 8:00 or 2026-11-22 08:00.", field="begin_at",
            parse=_by("begin_at")),
     Option("hold", "", "Keep it from starting until `forgather sched release`.", field="hold"),
