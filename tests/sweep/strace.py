@@ -3,7 +3,7 @@
 `points` runs it once and lists its calls that touch the spool or talk to
 somebody; `inject` runs it again and lets one of them end it, or fail, *before*
 the kernel carries it out. It is a program of ours, forked from an interpreter that
-has imported it (`warm`), and traced from its first line on. Only the process itself is traced, not its children,
+has imported it (`programs`), and traced from its first line on. Only the process itself is traced, not its children,
 so the Nth call of a name is the same one in every run.
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.sweep import warm
+from tests.sweep import programs
 
 CALLS = (
     "mkdir,mkdirat,link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,symlink,symlinkat,chmod,fchmod,fchmodat,"
@@ -127,7 +127,7 @@ def _traced(argv: Sequence[str], env: dict[str, str], log: Path, *options: str) 
     None for how: within `LIMIT_S` it did not end, or what it started kept its pipes open. All were killed.
     """
     pipes = os.pipe(), os.pipe()
-    program = warm.begin(argv, env, *(write_fd for _, write_fd in pipes))
+    program = programs.begin(argv, env, *(write_fd for _, write_fd in pipes))
     for _, write_fd in pipes:
         os.close(write_fd)
     command = ["strace", "-y", "-s", "300", "-o", str(log), *options, "-p", str(program.pid)]

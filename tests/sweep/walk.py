@@ -15,9 +15,10 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from tests.story.world import World
-from tests.sweep import ledger, scenes, strace, warm
+from tests.sweep import ledger, programs, scenes, strace
+from tests.warm import OPTIONS
 
-PYTHON = [sys.executable, *warm.OPTIONS]
+PYTHON = [sys.executable, *OPTIONS]
 DISPATCHER = [*PYTHON, "-m", "tests.sweep.hasty_dispatcher"]
 FORGATHER = [*PYTHON, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
 AT_ONCE = 4  # worlds that are walked beside each other
@@ -44,7 +45,7 @@ class WarmWorld(World):
     def dispatch(self, **env: str) -> Any:
         with open(self.folder / f"dispatcher-{len(self.dispatchers)}.log", "w") as log:
             argv = [*PYTHON, "-m", "forgather_spool.dispatcher"]
-            program = warm.begin(argv, self.env | env, log.fileno(), log.fileno())
+            program = programs.begin(argv, self.env | env, log.fileno(), log.fileno())
         program.go()
         self.dispatchers.append(program)
         return program
@@ -52,7 +53,7 @@ class WarmWorld(World):
     def forgather(self, *words: str) -> Any:
         argv = [*FORGATHER, *words]
         with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
-            program = warm.begin(argv, self.env, stdout.fileno(), stderr.fileno())
+            program = programs.begin(argv, self.env, stdout.fileno(), stderr.fileno())
             program.go()
             returncode = program.wait(60)
             stdout.seek(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import subprocess
@@ -14,9 +15,19 @@ from forgather_spool.document import Document
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.paths import Paths
 from tests.waiting import wait_until
+from tests.warm import OPTIONS, Interpreter
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = "".join(f"{number} times {number} is {number * number}, and so on.\n" for number in range(70))
+IMPORTS = (
+    "torch.utils.tensorboard",
+    "transformers.trainer",
+    "transformers.models.gpt2.modeling_gpt2",
+    "forgather_spool.training.lm",
+)
+SAID_BEFORE_IMPORTS = {  # by the trainer itself
+    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_WAIT_POLICY": "PASSIVE",
+}  # fmt: skip
 STARTING_S = 120  # torch and transformers are slow to import on a busy machine
 
 
@@ -44,28 +55,39 @@ def with_change(document: dict[str, Any], path: str, value: Any) -> dict[str, An
     return changed
 
 
+def _inherited() -> dict[str, str]:
+    left = {name: value for name, value in os.environ.items() if not name.startswith("FORGATHER_")}
+    return left | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+
+@functools.cache
+def _interpreter() -> Interpreter:
+    return Interpreter(IMPORTS, _inherited() | SAID_BEFORE_IMPORTS)
+
+
 class Run:
-    """The trainer as a process in `folder`. It says what the test asks, and can be asked by its mailbox."""
+    """The trainer as a process in `folder`. It says what the test asks, and can be asked by its mailbox.
+
+    As one rank it is begun without the seconds its imports take; `tests.warm` tells how.
+    """
 
     def __init__(self, folder: Path, document: dict[str, Any], *words: str, ranks: int = 1, attempt: int = 1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(document))
         self.out = Path(document["output_dir"])
         self.mailbox = Mailbox(Paths(str(folder / "home")), "lm", attempt)
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FORGATHER_")}
-        ours = {"FORGATHER_HOME": str(folder / "home"), "FORGATHER_JOB_ID": "lm", "PYTHONPATH": str(ROOT)}
-        ours["FORGATHER_ATTEMPT"] = str(attempt)
+        ours = {"FORGATHER_HOME": str(folder / "home"), "FORGATHER_JOB_ID": "lm", "FORGATHER_ATTEMPT": str(attempt)}
         module = ["-m", "forgather_spool.training.lm", str(folder / "config.json"), *words]
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
         self._output = folder / "output.txt"
         with self._output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *torchrun, *module],
-                cwd=folder,
-                env=inherited | ours | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-                stdout=output,
-                stderr=output,
-            )
+            if ranks == 1:
+                argv, fd = [sys.executable, *OPTIONS, *module], output.fileno()
+                self.process: Any = _interpreter().begin(argv, _inherited() | ours, fd, fd, str(folder))
+                self.process.go()
+            else:
+                torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+                argv = [sys.executable, *torchrun, *module]
+                self.process = subprocess.Popen(argv, cwd=folder, env=_inherited() | ours, stdout=output, stderr=output)
 
     @property
     def output(self) -> str:

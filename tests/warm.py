@@ -1,6 +1,6 @@
 """Programs of ours without the price of a new interpreter: forked from one that has imported them.
 
-`begin` is the tests' side; ``python -m tests.sweep.warm FD`` is that interpreter. What it forks runs a
+`Interpreter` is the tests' side; ``python -m tests.warm FD name ...`` is what it starts. That forks what runs a
 command line as python does (``-m module words`` or ``file words``): the leader of a session, with the
 environment it was given, also for who looks at it in /proc, and no descriptor but the three of every
 program. What it does with the spool is what the program does; only imports were made before.
@@ -28,7 +28,6 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-PACKAGES = ("dispatcher", "host", "policy", "runner", "snapshot", "spool", "cli.submit", "cli.sched")
 OPTIONS = ("-B",)
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 ROOM = {"ROOM": "x" * 16_384}  # in which a program's environment is shown
@@ -36,7 +35,6 @@ MAX_REQUEST_BYTES = 64 * 1024
 PR_SET_PTRACER, ANYBODY = 0x59616D61, -1
 ENV_START, ENV_END = 47, 48  # of /proc/self/stat, behind the name; see proc(5)
 Main = Callable[[], object]
-_one_at_a_time = threading.Lock()
 
 
 class Program:
@@ -65,60 +63,74 @@ class Program:
             self._line.close()
         return self.returncode
 
-    def kill(self) -> None:
-        """End it, if it has not ended."""
+    def poll(self) -> int | None:
         try:
-            self.wait(0)
+            return self.wait(0)
         except subprocess.TimeoutExpired:
+            return None
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def begin(argv: Sequence[str], env: dict[str, str], stdout: int, stderr: int) -> Program:
-    """A program about to run `argv`, a command line that begins with this python and `OPTIONS`.
+class Interpreter:
+    """One that has imported what `imports` names, our packages with all their modules; started when first needed.
 
-    From any thread. `stdout` and `stderr` are descriptors, and stay the caller's.
+    `env` is what must be said when it starts: to the loader, to python, to libraries that look at their import.
     """
-    assert tuple(argv[: 1 + len(OPTIONS)]) == (sys.executable, *OPTIONS), argv
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    request = json.dumps({"argv": list(argv[1 + len(OPTIONS) :]), "env": env}).encode()
-    of_the_loader = {name: value for name, value in env.items() if name.startswith("LD_")}
-    with theirs, _one_at_a_time:
-        socket.send_fds(_interpreter(tuple(of_the_loader.items())), [request], [theirs.fileno(), stdout, stderr])
-    return Program(int(ours.recv(16)), ours)
 
+    def __init__(self, imports: Sequence[str], env: dict[str, str]) -> None:
+        self._imports = imports
+        self._env = env
+        self._lock = threading.Lock()
 
-@functools.cache
-def _interpreter(env: tuple[tuple[str, str], ...]) -> socket.socket:
-    """Where to ask the one that was started with `env`."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    process = subprocess.Popen(
-        [sys.executable, *OPTIONS, "-m", "tests.sweep.warm", str(theirs.fileno())],
-        env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "PYTHONPATH": REPOSITORY, **dict(env), **ROOM},
-        pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,  # as a program has them: what is written to is no file one may seek in
-        stderr=subprocess.PIPE,
-    )
-    theirs.close()
-    atexit.register(lambda: (ours.close(), process.communicate()))
-    return ours
+    def begin(self, argv: Sequence[str], env: dict[str, str], stdout: int, stderr: int, cwd: str = "") -> Program:
+        """A program about to run `argv`, a command line that begins with this python and `OPTIONS`.
+
+        From any thread. `stdout` and `stderr` are descriptors, and stay the caller's.
+        """
+        assert tuple(argv[: 1 + len(OPTIONS)]) == (sys.executable, *OPTIONS), argv
+        words = list(argv[1 + len(OPTIONS) :])
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = json.dumps({"argv": words, "env": env, "cwd": cwd or os.getcwd()}).encode()
+        with theirs, self._lock:
+            socket.send_fds(self._asked, [request], [theirs.fileno(), stdout, stderr])
+        return Program(int(ours.recv(16)), ours)
+
+    @functools.cached_property
+    def _asked(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process = subprocess.Popen(
+            [sys.executable, *OPTIONS, "-m", "tests.warm", str(theirs.fileno()), *self._imports],
+            env={**self._env, "PYTHONPATH": REPOSITORY, **ROOM},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # as a program has them: what is written to is no file one may seek in
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        atexit.register(lambda: (ours.close(), process.communicate()))
+        return ours
 
 
 # -- the interpreter --------------------------------------------------------------------------------------------------
 
 
-def main(asked: socket.socket) -> None:
-    import_them()
+def main(asked: socket.socket, imports: Sequence[str]) -> None:
+    for name in imports:
+        module = import_module(name)
+        if name.startswith("forgather_spool."):
+            for found in pkgutil.walk_packages(module.__path__, f"{name}."):
+                if not found.name.endswith("__main__"):
+                    import_module(found.name)
+    assert threading.active_count() == 1, "a fork has none of its threads"
     gc.freeze()
     serve(asked)()
-
-
-def import_them() -> None:
-    for name in PACKAGES:
-        package = import_module(f"forgather_spool.{name}")
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not found.name.endswith("__main__"):
-                import_module(found.name)
 
 
 def serve(asked: socket.socket) -> Main:
@@ -161,6 +173,7 @@ def _tell_the_end(pidfd: int, pid: int, line: socket.socket) -> None:
 def run(request: dict, fds: list[int]) -> None:
     """Be the program, once told to go."""
     line, stdout, stderr = fds
+    os.chdir(request["cwd"])
     os.setsid()
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -192,4 +205,4 @@ def _take(env: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])
