@@ -1,6 +1,6 @@
 """Launching: from a decision to a runner that may go.
 
-    claim (rename)  ->  hatch a waiting child  ->  claim.json names it  ->  scope  ->  "go"
+    claim (rename)  ->  hatch a waiting child  ->  claim.json names it  ->  scope, "make ready"  ->  "go"
 
 Killed anywhere in between, nothing has run: the child exits when our end of
 its pipe closes, and the next dispatcher puts the job back. Several launches
@@ -103,6 +103,8 @@ class Launcher:
             self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
         except (ForgatherError, OSError) as error:
             return self._give_up(entry, attempt, hatched, str(error))
+        if self._host.kind == "systemd":
+            self._nursery.tell(hatched)  # a scope takes the manager milliseconds
         self._nursery.prepare()  # the next one's child, while this one's scope comes up
         return None
 

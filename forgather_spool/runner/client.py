@@ -22,7 +22,7 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.errors import Missing
 from forgather_spool.host import proc
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES, TOLD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ PASSED_ON = frozenset({"PATH", "HOME", "LANG", "XDG_RUNTIME_DIR", "DBUS_SESSION_
 class Hatched:
     """A child that waits to run `request`. `go_fd` is ours; use `Nursery.go` and `Nursery.abandon`."""
 
-    __slots__ = ("go_fd", "pid", "request", "start_ticks")
+    __slots__ = ("go_fd", "is_told", "pid", "request", "start_ticks")
 
     def __init__(self, pid: int, start_ticks: int, go_fd: int, request: bytes = b"") -> None:
         self.pid = pid
         self.start_ticks = start_ticks
         self.go_fd = go_fd
         self.request = request
+        self.is_told = False
 
     def to_run(self, request: bytes) -> Hatched:
         """The same child, for this job."""
@@ -103,15 +104,21 @@ class Nursery:
         except OSError:
             self.close()
 
+    def tell(self, hatched: Hatched) -> None:
+        """Have the child make ready for its job while its scope comes up; its claim stands. `go` is still to come."""
+        try:
+            _write(hatched.go_fd, hatched.request + TOLD)
+            hatched.is_told = True
+        except OSError:
+            pass  # it has died; see `go`
+
     def go(self, hatched: Hatched, *, keep: bool = False) -> None:
         """Tell the child to run its job. If it has died meanwhile its scope is empty, and that tells.
 
         `keep`: it may run another one later, see `take_back`.
         """
-        rest = memoryview(GO + hatched.request + GO)
         try:
-            while rest:
-                rest = rest[os.write(hatched.go_fd, rest) :]
+            _write(hatched.go_fd, GO if hatched.is_told else hatched.request + TOLD + GO)
         except OSError:
             keep = False  # closing tells it to exit
         if keep:
@@ -203,6 +210,12 @@ def _end(pid: int) -> None:
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         pass  # whoever started us has children waited for by the kernel
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def _send_with(sock: _socket.socket, data: bytes, fd: int) -> None:

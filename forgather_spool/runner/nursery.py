@@ -5,10 +5,10 @@ memory with the others. Forked from here and not from the dispatcher, it is lean
 single-threaded and knows none of the dispatcher's descriptors.
 
 A child is there before its job: it waits at its go-pipe, while the dispatcher
-writes its claim and puts it into its scope, and is told only then what to run.
-If the dispatcher dies, the pipe ends and the child exits: it must never run a
-command outside its scope. The nursery ends with its socket; runners that have
-gone live on.
+writes its claim. Told what it may run, it makes ready; it runs it when it gets
+its go, which is once it is in its scope. If the dispatcher dies before, the pipe
+ends and the child exits: it must never run a command outside its scope. The
+nursery ends with its socket; runners that have gone live on.
 
 Where a scope is nothing but the runner's family, a dispatcher keeps its end of
 the pipe open. A runner whose job lies in done/ then waits there once more, and
@@ -30,8 +30,8 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, Request
-from forgather_spool.runner.run import run_job
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, TOLD, Request
+from forgather_spool.runner.run import make_ready, run_job
 from forgather_spool.spool.watch import Watch
 
 _PR_SET_NAME = 15
@@ -100,24 +100,28 @@ def _live(go_fd: int, home: str) -> None:
         go_fd = _keep_only(go_fd)
         signals.as_the_kernel_made_them()
         watch = Watch()
-        request = _await_go(go_fd)
-        while request is not None and run_job(request, home, watch):
-            request = _await_go(go_fd) if _is_told_soon(go_fd) else None
+        request, problem = _await_go(go_fd, home)
+        while request is not None and run_job(request, problem, home, watch):
+            request, problem = _await_go(go_fd, home) if _is_told_soon(go_fd) else (None, None)
     except BaseException as error:  # a forked child: SystemExit too must not run on as a second nursery
         _report("forgather-run" if request is None else request.job_id, error)
     finally:
         os._exit(0)
 
 
-def _await_go(go_fd: int) -> Request | None:
-    """What to run, once we may; None: nothing. A dispatcher killed while it tells us has told us nothing."""
+def _await_go(go_fd: int, home: str) -> tuple[Request | None, str | None]:
+    """What to run, once we may, and what `make_ready` says of it. None: nothing, its dispatcher was killed before."""
     said = b""
-    while said.count(GO) < 2:
+    request, problem = None, None
+    while not said.endswith(GO):
         chunk = os.read(go_fd, _READ_BYTES)
         if not chunk:
-            return None
+            return None, None
         said += chunk
-    return Request.from_bytes(said[len(GO) : -len(GO)])
+        if request is None and TOLD in said:
+            request = Request.from_bytes(said.partition(TOLD)[0])
+            problem = make_ready(request, home)
+    return request, problem
 
 
 def _is_told_soon(go_fd: int) -> bool:

@@ -12,7 +12,8 @@ HATCH = b"h"  # to the nursery, with the read end of a go-pipe: a child, please
 FD_BYTES = 4  # of a descriptor, as unix(7) passes it along
 MAX_REQUEST_BYTES = 48 * 1024  # an empty pipe takes it at once, so telling a runner never blocks
 NEXT_WITHIN_S = 5.0  # a runner whose job has ended waits so long for another, if its dispatcher may have one
-GO = b"\x06"  # before and after the request that comes through the go-pipe; no JSON holds this byte
+TOLD = b"\x05"  # after the request that comes through the go-pipe: make ready; no JSON holds this byte, nor the next
+GO = b"\x06"  # after that: run it
 
 
 class Request:

@@ -1,6 +1,6 @@
 """One attempt of one job, from its go to its result.
 
-    claim.json is ours?  ->  take the start  ->  prepare  ->  run, watch over it  ->  result  ->  done/
+    make ready  ->  claim.json is ours?  ->  take the start  ->  prepare  ->  run, watch over it  ->  result  ->  done/
 
 Taking the start is a rename that succeeds once: whoever fails it runs nothing.
 From there on there is a result, unless this process is killed: then the empty
@@ -38,16 +38,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def run_job(request: Request, home: str, watch: Watch) -> bool:
+def make_ready(request: Request, home: str) -> str | None:
+    """Have what leads to the start on disk for good, while the scope comes up. A sentence: nothing may be run."""
+    try:
+        Spool(home).make_claim_durable(request.job_id, request.host, request.attempt)
+    except FileNotFoundError:
+        return "its claim was withdrawn"
+    except (StorageFailed, UnreadableFile) as error:
+        return str(error)
+    return None
+
+
+def run_job(request: Request, problem: str | None, home: str, watch: Watch) -> bool:
     """Run it and leave its result; or, when the start is not ours to take, leave everything as it is.
 
+    `problem` is what `make_ready` said.
     True: it lies in done/, nothing of it is left, and this process may run another.
     """
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
     signals.ignore(*signals.IGNORED)
     spool = Spool(home)
     journal = JournalCopy(request.job_id)
-    refusal = _take_start(spool, request)
+    refusal = problem or _take_start(spool, request)
     if refusal is not None:
         journal.say(f"attempt {request.attempt} was not started: {refusal}")
         return False
@@ -74,7 +86,7 @@ def _take_start(spool: Spool, request: Request) -> str | None:
     if claim["runner"] != {"pid": me, "start_ticks": proc.start_ticks(me)} or claim["attempt"] != request.attempt:
         return "its claim names another runner"
     try:
-        return None if spool.start(job_id, request.host, request.attempt) else "its claim was withdrawn"
+        return None if spool.take_start(job_id, request.attempt) else "its claim was withdrawn"
     except StorageFailed as error:
         # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
         return str(error)

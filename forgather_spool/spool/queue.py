@@ -215,18 +215,31 @@ class Spool:
     def start(self, job_id: str, host: str, attempt: int | None = None) -> bool:
         """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run.
 
-        From here on the attempt is on disk for good: with the start all that
-        led to it becomes durable, the claim's text, the job's folder and its
-        place in running/`host`/.
+        From here on the attempt is on disk for good, with all that led to it.
         """
-        attempt = attempt or self.attempt(job_id)
-        claim = self.paths.claim(job_id, attempt)
         try:
-            files.make_durable(claim)
-            files.move(claim, self.paths.started(job_id, attempt))
+            self.make_claim_durable(job_id, host, attempt)
         except FileNotFoundError:
             return False
+        return self.take_start(job_id, attempt)
+
+    def make_claim_durable(self, job_id: str, host: str, attempt: int | None = None) -> None:
+        """The claim's text, the job's folder and its place in running/`host`/: no harm if no `take_start` follows.
+
+        Raises:
+            FileNotFoundError: the claim was withdrawn.
+            StorageFailed: never try it again, for the next sync may say that all is well (`files/syncing.py`).
+        """
+        files.make_durable(self.paths.claim(job_id, attempt or self.attempt(job_id)))
         files.make_names_durable(self.paths.jobs, self.paths.running_on(host))
+
+    def take_start(self, job_id: str, attempt: int | None = None) -> bool:
+        """The start itself, durable; `make_claim_durable` came before. False: the claim was withdrawn."""
+        attempt = attempt or self.attempt(job_id)
+        try:
+            files.move(self.paths.claim(job_id, attempt), self.paths.started(job_id, attempt))
+        except FileNotFoundError:
+            return False
         return True
 
     # -- ending -----------------------------------------------------------------------------------------------------

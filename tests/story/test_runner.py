@@ -14,7 +14,7 @@ import pytest
 
 from forgather_spool.host import proc
 from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
-from forgather_spool.runner.request import GO
+from forgather_spool.runner.request import TOLD
 from tests.story.bench_of_runners import Bench, ended
 from tests.waiting import wait_until
 
@@ -339,12 +339,13 @@ def test_a_child_that_cannot_read_what_it_is_told_ends_alone(bench: Bench) -> No
     assert bench.outcome("exit 1") == Exited(1)
 
 
-def test_a_child_that_was_told_half_of_it_runs_nothing(bench: Bench) -> None:
-    """Its dispatcher was killed while it told: the pipe ends too early."""
+@pytest.mark.parametrize("untold", [1, 0])
+def test_a_child_that_was_told_half_of_it_runs_nothing(bench: Bench, untold: int) -> None:
+    """Its dispatcher was killed while it told, or before the go: the pipe ends too early."""
     entry = bench.take("touch ran")
     hatched = bench.hatch(entry)
 
-    os.write(hatched.go_fd, GO + hatched.request[:-1])
+    os.write(hatched.go_fd, (hatched.request + TOLD)[: -untold or None])
     bench.nursery.abandon(hatched)
 
     wait_until(lambda: ended(hatched))

@@ -13,7 +13,7 @@ from forgather_spool.cli import reported
 from forgather_spool.host import proc
 from forgather_spool.runner import result
 from forgather_spool.runner.request import Request
-from forgather_spool.runner.run import run_job
+from forgather_spool.runner.run import make_ready, run_job
 from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.watch import Watch
 from tests.story.world import HOST
@@ -35,7 +35,8 @@ def main(home: str, job_id: str, *cards: str) -> int:
         "env": {"PATH": os.environ["PATH"], "HOME": "/"}, "cuda_visible_devices": ",".join(cards),
     }  # fmt: skip
     result.TRY_AGAIN_S = 0.02
-    run_job(Request(request), home, Watch())
+    told = Request(request)
+    run_job(told, make_ready(told, home), home, Watch())
     return 0
 
 

@@ -101,14 +101,14 @@ FAULTS = (
     Fault(
         "the end of the go-pipe is taken for a go",
         "runner/nursery.py",
-        "            return None\n        said += chunk\n    return Request.from_bytes(said[len(GO) : -len(GO)])",
-        "            break\n        said += chunk\n    return Request.from_bytes(said.strip(GO))",
+        "            return None, None\n        said += chunk\n",
+        "            break\n        said += chunk\n",
         f"{RUNNER}::test_a_child_that_was_told_half_of_it_runs_nothing",
     ),
     Fault(
         "a runner starts without renaming its claim",
         "runner/run.py",
-        "        return None if spool.start(job_id, request.host, request.attempt) else",
+        "        return None if spool.take_start(job_id, request.attempt) else",
         "        return None if job_id else",
         f"{RUNNER_KILLED}[0]",
     ),
