@@ -17,7 +17,6 @@ import os
 import signal as signals
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from forgather_spool.errors import Missing
@@ -43,14 +42,16 @@ OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the wh
 MAX_DESCRIPTION = 120
 
 
-@dataclass(slots=True)
 class _Launch:
     """One scope under way: asked for, then queued as `job_path`. Or refused, once an empty one is out of the way."""
 
-    scope: str
-    deadline: float
-    job_path: str | None = None
-    refusal: ScopeRefused | None = None
+    __slots__ = ("deadline", "job_path", "refusal", "scope")
+
+    def __init__(self, scope: str, deadline: float, refusal: ScopeRefused | None = None) -> None:
+        self.scope = scope
+        self.deadline = deadline
+        self.job_path: str | None = None
+        self.refusal = refusal
 
 
 class SystemdHost:

@@ -134,7 +134,7 @@ def test_the_library_takes_values_of_ours() -> None:
 
 def test_a_dispatcher_loads_no_dataclasses() -> None:
     """They, and what they load, are the larger part of its start."""
-    program = "import sys, forgather_spool.dispatcher.life; print(*sys.modules)"
+    program = "import sys, forgather_spool.dispatcher.life, forgather_spool.host.systemd; print(*sys.modules)"
 
     loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
 
