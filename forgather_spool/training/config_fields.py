@@ -46,7 +46,7 @@ DATA: dict[str, Field] = {
         None,
         minimum=0,
         maximum=0.5,
-        help="text, dataset: the share of blocks held out; 0: none [default: 0.02]",
+        help="the share of blocks (stream: of rows) held out; 0: none [default: 0.02, of a stream 0]",
     ),
     "max_bytes": Field(
         "integer",

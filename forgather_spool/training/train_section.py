@@ -88,9 +88,8 @@ def _data(given: Mapping[str, Any], absolute: Callable[[str], str]) -> dict[str,
 
 def _streamed(full: Mapping[str, Any], absolute: Callable[[str], str]) -> dict[str, Any]:
     """A name stays a name; what is written as a path (./data, /data, ~/data) becomes an absolute one."""
-    if full["validation"]:
-        raise BadDocument("$.train.data.validation", "goes with text and dataset: a stream holds nothing out")
     name = full["stream"]
+    held_out = {"validation": full["validation"]} if full["validation"] else {}
     return {
         "stream": absolute(name) if name.startswith((".", "/", "~")) else name,
         "server": full["server"],
@@ -98,6 +97,7 @@ def _streamed(full: Mapping[str, Any], absolute: Callable[[str], str]) -> dict[s
         "column": full["column"],
         "split": full["split"],
         "max_bytes": full["max_bytes"] or BPE_SAMPLE_BYTES,
+        **held_out,
     }
 
 

@@ -76,6 +76,52 @@ def test_a_run_goes_on_from_a_server_with_the_losses_of_one_without_a_break(
             assert resumed.losses() == {at: loss for at, loss in losses.items() if at > step}
 
 
+def test_what_is_held_out_is_evaluated_and_a_run_that_was_broken_off_goes_on(
+    start: Starter, tmp_path: Path, lines: Path
+) -> None:
+    """The same rows before and after the break: no evaluation differs."""
+    document = streaming(tmp_path, stream=str(lines), validation=0.2)
+    document["train"]["args"] |= {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 3}
+    whole = start(document).ended_well()
+    evaluated = {record["global_step"]: record["eval_loss"] for record in whole.records() if "eval_loss" in record}
+    assert list(evaluated) == [3, 6]
+
+    resumed = start(document, "--resume", f"{whole.out}/checkpoint-3").ended_well()
+
+    assert resumed.losses() == {at: loss for at, loss in whole.losses().items() if at > 3}
+    again = [record["eval_loss"] for record in resumed.records() if "eval_loss" in record]
+    assert again == [evaluated[6]]
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_rows_held_out_are_never_trained_on(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shuffled: bool
+) -> None:
+    """In no epoch and with no seed; drawn from all over, or the last ones where the order stays."""
+    monkeypatch.setenv("FORGATHER_CACHE", str(tmp_path / "cache"))
+    kept, held_out = stream.parted(fast_load_iterable_dataset(str(lines)), 0.1, shuffled)
+    assert held_out is not None
+    held = held_out.order.rows(0, len(held_out.order)).tolist()
+
+    assert len(held) == 7
+    assert (held != list(range(63, 70))) is shuffled
+    for seed, epoch in ((1, 0), (1, 1), (2, 0)):
+        trained = kept.shuffle(seed) if shuffled else kept
+        trained.set_epoch(epoch)
+        assert sorted(trained.order.rows(0, 63).tolist() + held) == list(range(70))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 70), (0.001, 70), (0.5, 35)])
+def test_a_share_of_less_than_a_row_holds_nothing_out(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, kept: int
+) -> None:
+    monkeypatch.setenv("FORGATHER_CACHE", str(tmp_path / "cache"))
+
+    rest, held_out = stream.parted(fast_load_iterable_dataset(str(lines)), share, True)
+
+    assert len(rest) == kept and (held_out is None) is (kept == 70)
+
+
 @pytest.mark.skipif(not LONG, reason="a minute of processor time: FORGATHER_LONG_TESTS=1")
 def test_two_ranks_go_on_as_two_and_as_one(start: Starter, tmp_path: Path, lines: Path) -> None:
     """Each rank's position is saved; together they are enough for another number of ranks."""

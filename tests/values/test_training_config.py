@@ -196,7 +196,6 @@ def test_a_config_that_is_not_there_lists_what_is(resolved: Any, tmp_path: Path)
         (f"train: {{{MODEL}}}", r"\$\.train\.data: is required"),
         (f"train: {{{MODEL}, data: {{}}}}", r"\$\.train\.data: give exactly one of text, dataset and stream"),
         (f"train: {{{MODEL}, data: {{text: a, server: b}}}}", r"\$\.train\.data\.server: goes with stream"),
-        (f"train: {{{MODEL}, data: {{stream: a, validation: 0.1}}}}", r"a stream holds nothing out"),
         ("train: {model: {}, data: {text: a}}", r"\$\.train\.model: give exactly one of config and pretrained"),
         ("train: {model: {config: {}}, data: {text: a}}", r"\$\.train\.model\.config\.model_type: is required"),
         (f"train: {{{MODEL}, data: {{text: a}}, block_size: 1}}", r"\$\.train\.block_size: 1 is less than 2"),

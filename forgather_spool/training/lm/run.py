@@ -68,7 +68,7 @@ def _make_trainer(
         tokenizer = make_tokenizer(section, read_documents(section))
     blocks, held_out = _data(section, tokenizer, args)
     if held_out is None and args.eval_strategy.value != "no":
-        hint = "raise data.validation, give more text (no stream), or leave out eval_strategy"
+        hint = "raise data.validation, give more text, or leave out eval_strategy"
         raise BadDocument(f"{WHERE}.args.eval_strategy", "there is no block held out to evaluate on", hint=hint)
     set_seed(section.seed)
     model = make_model(section, tokenizer)
@@ -102,7 +102,7 @@ def _data(section: Section, tokenizer: Any, args: Any) -> tuple[Any, Any]:
         raise BadDocument(f"{WHERE}.args.max_steps", "is required with data.stream: a stream has no end")
     from forgather_spool.training.lm.stream import load_blocks
 
-    return load_blocks(section, tokenizer, rank=args.process_index, ranks=args.world_size), None
+    return load_blocks(section, tokenizer, rank=args.process_index, ranks=args.world_size)
 
 
 def _said(blocks: Any, section: Section) -> str:

@@ -2,7 +2,8 @@
 
 Rows come in the order of a shuffle, another one each epoch, without end. They
 are joined in groups, each document followed by an end-of-text token, and cut into blocks; the
-last block of a group is filled up, so that no token is lost. A checkpoint
+last block of a group is filled up, so that no token is lost. What is held out for
+evaluation is read before training, by every rank. A checkpoint
 holds each rank's position, counted by the batches it was trained on: resuming reads nothing twice, and nothing again.
 """
 
@@ -20,9 +21,11 @@ from forgather_spool.dataset.address import SERVER_VARIABLE
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UsageError
 from forgather_spool.spool import files
+from forgather_spool.training.lm.data import Blocks
 from forgather_spool.training.lm.section import WHERE, Section
 
 GROUP_ROWS = 64
+HELD_OUT_SEED = 0  # whatever the run's seed: runs over the same data are evaluated on the same rows
 IGNORED = -100  # a label the loss leaves out
 STATE = "data_{rank}_of_{ranks}.json"
 
@@ -45,9 +48,11 @@ def texts_of(section: Section) -> Iterator[str]:
         yield str(row[section.data["column"]])
 
 
-def load_blocks(section: Section, tokenizer: Any, *, rank: int, ranks: int) -> ComposableIterableDataset:
-    """The rank's share, in blocks of `section.block_size` tokens with their labels."""
-    rows = load_rows(section)
+def load_blocks(
+    section: Section, tokenizer: Any, *, rank: int, ranks: int
+) -> tuple[ComposableIterableDataset, Blocks | None]:
+    """The rank's share, in blocks of `section.block_size` tokens with their labels; and all that is held out."""
+    rows, held_out = parted(load_rows(section), section.data.get("validation", 0.0), section.data["shuffle"])
     if section.data["shuffle"]:
         rows = rows.shuffle(section.seed)
     if len(rows.order) < ranks:
@@ -57,7 +62,34 @@ def load_blocks(section: Section, tokenizer: Any, *, rank: int, ranks: int) -> C
     def blocks(group: dict[str, list[Any]]) -> dict[str, np.ndarray]:
         return cut(_tokens(group[column], tokenizer), section.block_size, tokenizer.eos_token_id)
 
-    return rows.shard(ranks, rank).map(blocks, batched=True, batch_size=GROUP_ROWS, remove_columns=column)
+    share = rows.shard(ranks, rank).map(blocks, batched=True, batch_size=GROUP_ROWS, remove_columns=column)
+    return share, None if held_out is None else _whole_blocks(held_out, section, tokenizer)
+
+
+def parted(
+    rows: ComposableIterableDataset, share: float, shuffled: bool
+) -> tuple[ComposableIterableDataset, ComposableIterableDataset | None]:
+    """`rows` without a `share` of them, and those: drawn from anywhere, or the last ones where order matters.
+
+    The same ones in every epoch and in every run over the same data.
+    """
+    count = len(rows.order)
+    kept = max(count - round(count * share), min(count, 1))
+    if kept == count:
+        return rows, None
+    if shuffled:
+        rows = rows.shuffle(HELD_OUT_SEED)
+    return rows.slice(0, kept), rows.slice(kept, count)
+
+
+def _whole_blocks(rows: ComposableIterableDataset, section: Section, tokenizer: Any) -> Blocks | None:
+    """All tokens of `rows`, in memory, but those behind the last whole block; None when there is none."""
+    groups = (_tokens(group[section.data["column"]], tokenizer) for group in rows.iter(GROUP_ROWS))
+    tokens = np.concatenate([group.astype(np.int32) for group in groups])
+    whole = len(tokens) // section.block_size
+    if not whole:
+        return None
+    return Blocks(torch.from_numpy(tokens[: whole * section.block_size].reshape(whole, -1)))
 
 
 def cut(tokens: np.ndarray, size: int, filler: int) -> dict[str, np.ndarray]:
