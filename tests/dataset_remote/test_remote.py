@@ -60,6 +60,23 @@ def test_split_bounds_are_applied_by_the_client(
     assert list(from_servers(served, split="train[-3:]")) == list(here.slice(-3, None))
 
 
+def test_21_a_server_sends_what_its_readers_take_and_no_row_more(served: Served, from_servers: Load) -> None:
+    """The predecessor's ranks and workers each asked for everything to the end, and threw most of it away."""
+    there = from_servers(served)
+
+    def sent() -> int:
+        return int(served.get("/v1/stats").json["rows"])
+
+    for part, rows in (
+        (there.slice(100, 200), 100),
+        (there.shuffle(1).shard(4, 3), 250),
+        (there.shuffle(1).slice(0, 90).shard(3, 1).select_columns("number"), 30),
+    ):
+        before = sent()
+        assert len(list(part)) == rows
+        assert sent() - before == rows
+
+
 def test_a_position_saved_here_goes_on_there(
     served: Served, here: ComposableIterableDataset, from_servers: Load
 ) -> None:

@@ -339,6 +339,22 @@ def test_22_every_value_is_valid_json_and_can_be_told_from_any_other(rich: tuple
     assert third["nan"] == {"__float__": "-inf"} and third["fixed"] == [3, 4] and third["word"] == "x"
 
 
+def test_22_a_client_that_knows_the_tag_has_the_floats_again(rich: tuple[Served, str, Any]) -> None:
+    """With the standard library, as the predecessor's client reads lines: it takes a bare NaN, and never gets one."""
+    server, handle, data = rich
+
+    def untagged(found: dict[str, Any]) -> Any:
+        return float(found["__float__"]) if found.keys() == {"__float__"} else found
+
+    def never(word: str) -> None:
+        raise AssertionError(word)
+
+    lines = server.get(f"/v1/datasets/{handle}/iter").body.splitlines()
+    found = [json.loads(line, object_hook=untagged, parse_constant=never)["nan"] for line in lines]
+
+    assert [str(value) for value in found] == [str(value) for value in data.column("nan").to_pylist()]
+
+
 def test_22_a_column_called_as_a_tag_is_not_sent_as_json(tmp_path: Path) -> None:
     """A row with the one key __bytes_b64__ was decoded as bytes."""
     for place, data in enumerate([pa.table({"__bytes_b64__": ["x"]}), pa.table({"a": [{"__float__": "nan"}]})]):

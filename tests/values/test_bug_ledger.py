@@ -1,4 +1,4 @@
-"""The bug ledger names tests and commits that exist: a row that cannot be run is a story, not a test."""
+"""Bug ledger and reliability page name tests that exist: a row that cannot be run is a story, not a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/explanation/bug-ledger.md").read_text()
-NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)))
+PROMISED = (ROOT / "docs/explanation/reliability.md").read_text()
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT + PROMISED)))
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED, ids=lambda part: part or "whole")
