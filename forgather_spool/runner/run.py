@@ -126,7 +126,6 @@ class Attempt:
             self._spec = spec
             command = self._prepare(spec)
             family = Family(self._request.scope)
-            requests = StopRequests(self._spool, self._request.job_id, self._request.attempt, self._watch)
             output_path = self._spool.paths.output(self._request.job_id, self._request.attempt)
             log = OutputLog(output_path, spec["output_limit_bytes"])
             self._announce(command)
@@ -134,6 +133,7 @@ class Attempt:
         except (ForgatherError, OSError) as error:
             return self._refused(str(error))
         self._note_process(spawned)
+        requests = StopRequests(self._spool, self._request.job_id, self._request.attempt, self._watch)
         supervision = Supervision(spawned, spec, family, requests, self._caught, log, self._journal)
         wait_status = supervision.run()
         log.close()

@@ -61,6 +61,7 @@ class Supervision:
         poll = select.poll()
         for fd in (self._output_fd, self._caught.fileno(), self._requests.fileno()):
             poll.register(fd, select.POLLIN)
+        self._heed_clock()  # what was asked for before we listened
         while not self._is_over():
             ready = {fd for fd, _ in poll.poll(self._patience_ms())}
             self._hear_signals()
