@@ -17,6 +17,7 @@ from forgather_spool.errors import BadDocument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import json
+    from typing import TypeGuard
 
 MAX_DOCUMENT_BYTES = 1 << 20  # one job, not a data set; larger is refused unread
 MAX_DEPTH = 64
@@ -48,26 +49,47 @@ def parse(data: bytes) -> Document:
 
 def dump(document: Document) -> bytes:
     """`document` as one line of JSON and a newline; what `parse` would refuse raises BadDocument."""
-    _refuse_unprintable(document)
-    return (_spell("$", document) + "\n").encode()
+    try:
+        return f"{_spell(document, 0)}\n".encode()
+    except (_Unspeakable, UnicodeEncodeError):
+        _refuse_unprintable(document)  # finds the place
+        raise
 
 
-def _spell(where: str, value: object) -> str:
+class _Unspeakable(Exception):
+    """Somewhere in it is what no file of ours may hold."""
+
+
+def _spell(value: object, depth: int) -> str:
     if isinstance(value, str):
-        return f'"{value.translate(_ESCAPES)}"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_spell(where, k)}: {_spell(f'{where}.{k}', v)}" for k, v in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_spell(f"{where}[{i}]", item) for i, item in enumerate(value)) + "]"
+        return _quote(value)
+    if depth > MAX_DEPTH:
+        raise _Unspeakable
     if value is None:
         return "null"
-    if isinstance(value, bool):
+    if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, int):
         return int.__repr__(value)
-    if isinstance(value, float) and value - value == 0:  # neither NaN nor infinite
+    if isinstance(value, dict):
+        return f"{{{', '.join([f'{_quote(key)}: {_spell(item, depth + 1)}' for key, item in value.items()])}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join([_spell(item, depth + 1) for item in value])}]"
+    if _is_finite(value):
         return float.__repr__(value)
-    raise BadDocument(where, f"{value!r} cannot be written as JSON")
+    raise _Unspeakable
+
+
+def _quote(text: object) -> str:
+    if not isinstance(text, str) or "\0" in text:
+        raise _Unspeakable
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and value - value == 0  # neither NaN nor infinite
 
 
 _ESCAPES = {code: f"\\u{code:04x}" for code in range(0x20)} | {
@@ -101,7 +123,7 @@ _KINDS: tuple[tuple[str, type | tuple[type, ...]], ...] = (
 
 
 def _refuse_unprintable(value: object) -> None:
-    """Walk without recursion: depth, NUL and lone surrogates are refused with their path."""
+    """Walk without recursion: depth, NUL, lone surrogates and what is not JSON are refused with their path."""
     stack: list[tuple[str, object, int]] = [("$", value, 0)]
     while stack:
         where, item, depth = stack.pop()
@@ -115,6 +137,8 @@ def _refuse_unprintable(value: object) -> None:
                 stack.append((f"{where}.{key}", inner, depth + 1))
         elif isinstance(item, (list, tuple)):
             stack.extend((f"{where}[{i}]", inner, depth + 1) for i, inner in enumerate(item))
+        elif not (item is None or isinstance(item, int) or _is_finite(item)):
+            raise BadDocument(where, f"{item!r} cannot be written as JSON")
 
 
 def _check_text(where: str, text: object) -> None:
