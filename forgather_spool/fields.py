@@ -22,7 +22,9 @@ class Field:
     `absolute`: a path from the root, asked for where a document enters; one that stands already may be what it is.
     """
 
-    __slots__ = ("absolute", "choices", "default", "fields", "help", "kind", "maximum", "minimum", "nullable")
+    __slots__ = (
+        "absolute", "choices", "default", "fields", "help", "is_shared", "kind", "maximum", "minimum", "nullable"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Field:
     ) -> None:
         self.kind = kind
         self.default = default
+        self.is_shared = not isinstance(default, (dict, list))  # many documents may hold the very same default
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
@@ -64,8 +67,7 @@ def check(document: Document, fields: dict[str, Field], *, where: str = "$", unk
         elif field.default is REQUIRED:
             raise BadDocument(f"{where}.{name}", "is required")
         else:
-            default = field.default
-            checked[name] = default.copy() if isinstance(default, (dict, list)) else default
+            checked[name] = field.default if field.is_shared else field.default.copy()  # type: ignore[attr-defined]
     return checked
 
 
