@@ -260,6 +260,9 @@ class Spool:
 
         `ended_at` is the result's, and its day the folder. Whom the job wants
         told of its end is noted before, so that no crash in between forgets it.
+
+        Not durable: a power cut may leave the spec where it lay, with a result
+        beside it, and whoever sees that finishes it. `remove` makes sure first.
         """
         from forgather_spool.spool import notices
 
@@ -268,12 +271,12 @@ class Spool:
         notices.owe(self.paths, source, entry[1], host)
         target = self.paths.ended(day, entry[1])
         try:
-            files.move(source, target)
+            files.move(source, target, durable=False)
         except FileNotFoundError:
             if not files.exists(source):
                 return
             files.make_directory(self.paths.done_on(day))  # the day's first
-            files.move(source, target)
+            files.move(source, target, durable=False)
 
     def cancel_waiting(self, entry: Entry, by: str, *, held: bool = False) -> None:
         """End a job that has not been claimed. Raises AlreadyClaimed: it is running, released, held or gone."""

@@ -1,12 +1,14 @@
 """Removing ended jobs: the only way anything leaves the spool for good.
 
-    1. done/<day>/<job_id>.json is renamed to jobs/<job_id>/removed.json
-    2. jobs/<job_id>/ is renamed to jobs/.removed.<job_id>/
-    3. that folder is removed with all it holds
+    1. that its spec has left queue/ and running/ is made durable
+    2. done/<day>/<job_id>.json is renamed to jobs/<job_id>/removed.json
+    3. jobs/<job_id>/ is renamed to jobs/.removed.<job_id>/
+    4. that folder is removed with all it holds
 
-The first step takes the job out of every list at once, so nobody meets half a
+Without the first, a power cut might bring a spec back into running/, and
+nothing would say any more that it has run. The second takes the job out of every list at once, so nobody meets half a
 job; and it marks the folder, so that what a crash leaves in between is known
-for what it is. Without the second, a crash just before the last rmdir would
+for what it is. Without the third, a crash just before the last rmdir would
 leave an empty folder, which looks like that of a job being claimed. Folders
 without that mark are never touched: a trainer that nobody queued keeps its own
 in jobs/ as well.
@@ -42,6 +44,7 @@ def remove(spool: Spool, place: Ended | Rejected) -> None:
     if not files.is_directory(folder):
         files.discard(place.path)
         return
+    files.make_names_durable(spool.paths.queue, *map(spool.paths.running_on, files.names(spool.paths.running)))
     try:
         files.move(place.path, spool.paths.removed(place.job_id))
     except FileNotFoundError:

@@ -24,8 +24,10 @@ from forgather_spool.job import Result
 from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool import admit, batch, files
+from forgather_spool.spool.ended import ended_among
 from forgather_spool.spool.names import parse_entries
 from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.remove import remove
 from tests.spool import powerloss
 
 HOST = "box"
@@ -182,6 +184,17 @@ def a_launch_put_back(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Itera
     run(spool, entry, disk.say)
 
 
+def a_run_that_is_forgotten(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    entry = enter(spool, disk)
+    yield
+    yield from launched(spool, entry)
+    run(spool, entry, disk.say)
+    yield
+    (place,) = ended_among(spool, frozenset([entry[1]]))
+    disk.say("forgotten", entry[1])
+    remove(spool, place)
+
+
 def a_cancel(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
     entry = enter(spool, disk)
     yield
@@ -202,11 +215,14 @@ def a_stop_while_it_launches(spool: Spool, disk: powerloss.Disk, enter: Enter) -
     spool.end_unstarted(entry, HOST, "anna")
 
 
+LIVES = [a_run, a_run_that_is_forgotten, a_launch_put_back, a_cancel, a_stop_while_it_launches]
+
+
 def lives(home: str, seed: int) -> powerloss.Disk:
     """Three jobs, their steps in some order."""
     chance = random.Random(seed)
     disk = powerloss.Disk()
-    kinds = chance.choices([a_run, a_launch_put_back, a_cancel, a_stop_while_it_launches], k=3)
+    kinds = chance.choices(LIVES, k=3)
     with powerloss.on(disk):
         spool = Spool(home).create()
         spool.open_host(HOST)
@@ -264,10 +280,11 @@ def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: list[str]) -> l
     found = [f"{job_id} ran {n} times" for job_id, n in times.items() if n > 1]
     found += [f"left in {path}" for path in (spool.paths.queue, spool.paths.running_on(HOST)) if os.listdir(path)]
     done = Counter(name.removesuffix(".json") for day in Path(spool.paths.done).iterdir() for name in os.listdir(day))
-    for job_ids in (job_ids.split() for what, job_ids in said if what == "together"):
+    forgotten = {job_id for what, job_id in said if what == "forgotten"}
+    for job_ids in (set(job_ids.split()) - forgotten for what, job_ids in said if what == "together"):
         there = [job_id for job_id in job_ids if done[job_id]]
         found += [f"of {job_ids} only {there} are there"] if there and len(there) < len(job_ids) else []
-    for job_id in (job_id for what, job_id in said if what == "acknowledged"):
+    for job_id in (job_id for what, job_id in said if what == "acknowledged" and job_id not in forgotten):
         if done[job_id] != 1:
             found.append(f"{job_id} was acknowledged and is in done/ {done[job_id]} times")
             continue
