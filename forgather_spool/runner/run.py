@@ -185,17 +185,18 @@ class Attempt:
         self._journal.say(f"attempt {self._request.attempt}: starting {name} in {command.cwd} {on}")
 
     def _note_process(self, spawned: Spawned) -> None:
-        process: Document = {
-            "version": schema.VERSION,
-            "pid": spawned.pid,
-            "start_ticks": proc.start_ticks(spawned.pid) or 0,
-            "started_at": self._started_at,
-        }
+        """Of interest only while it runs; whatever goes wrong here, the command is there and is to be watched over."""
         try:
+            process: Document = {
+                "version": schema.VERSION,
+                "pid": spawned.pid,
+                "start_ticks": proc.start_ticks(spawned.pid) or 0,
+                "started_at": self._started_at,
+            }
             path = self._spool.paths.process(self._request.job_id, self._request.attempt)
             files.note(path, process, self._spool.paths.tmp)
-        except StorageFailed as error:
-            self._journal.say(str(error), priority=4)  # of interest only while it runs
+        except (StorageFailed, OSError) as error:
+            self._journal.say(str(error), priority=4)
 
     def _refused(self, reason: str) -> dict[str, Any]:
         self._journal.say(f"refused: {reason}", priority=3)
