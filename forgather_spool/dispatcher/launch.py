@@ -132,8 +132,8 @@ class Launcher:
         self._nursery.let_go()
 
     def _may_run_another(self, claim: Claim) -> bool:
-        """A scope of systemd is the runner's for life, and cards are free when their runner has gone."""
-        return self._host.kind == "process" and not claim.gpus
+        """Cards are free when their runner has gone; from one without them systemd takes it along to the next scope."""
+        return not claim.gpus
 
     def _give_up(self, entry: Entry, attempt: int, hatched: Hatched | None, reason: str) -> NotLaunched:
         self._on_their_way.pop(scope_name(entry[1], attempt), None)

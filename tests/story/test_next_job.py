@@ -1,4 +1,4 @@
-"""A runner that runs one job after the other, where a scope is nothing but the runner's family."""
+"""A runner that runs one job after the other, as one whose job has no cards may."""
 
 from __future__ import annotations
 

@@ -280,7 +280,8 @@ FAULTS = (
         "spool/queue.py",
         "        notices.owe(self.paths, source, entry[1], host)\n        target = self.paths.ended(day, entry[1])\n"
         "        try:\n            files.move(source, target, durable=False)\n",
-        "        target = self.paths.ended(day, entry[1])\n        try:\n            files.move(source, target, durable=False)\n"
+        "        target = self.paths.ended(day, entry[1])\n        try:\n"
+        "            files.move(source, target, durable=False)\n"
         "            notices.owe(self.paths, target, entry[1], host)\n",
         "tests/spool/test_notices.py::test_a_job_is_not_done_before_its_telling_is_noted",
     ),

@@ -51,6 +51,22 @@ def test_limits_are_those_of_its_scope(desk: Desk) -> None:
     assert ended_well(desk, job_id)
 
 
+def test_one_runner_goes_through_the_scopes_of_several_jobs(desk: Desk) -> None:
+    """Each job is in its own, and no scope is left behind."""
+    desk.forgather("sched", "limit", "1")
+    desk.forgather("sched", "pause")
+    job_ids = [desk.submit("sed -n 's/^0::.*[/]//p' /proc/self/cgroup") for _ in range(6)]
+
+    desk.forgather("sched", "resume")
+
+    assert [ended_well(desk, job_id) for job_id in job_ids] == [True] * 6
+    said = [desk.file(f".config/forgather/jobs/{job_id}/output.log") for job_id in job_ids]
+    assert said == [f"{desk.scope(job_id)}\n" for job_id in job_ids]
+    assert len({desk.claim(job_id)["runner"]["pid"] for job_id in job_ids}) < len(job_ids)
+    wait_until(lambda: not desk.processes(), what=f"the end of {desk.processes()}")
+    assert desk.systemctl("list-units", "--all", "--no-legend", "forgather*.scope") == ""
+
+
 @pytest.mark.parametrize("how", ["stop", "restart", "kill --signal=KILL", "kill --signal=ABRT"])
 def test_a_job_outlives_its_dispatcher(desk: Desk, how: str) -> None:
     job_id = desk.submit(f"{UNTIL_GO}; exit 5")

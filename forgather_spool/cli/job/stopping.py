@@ -154,13 +154,13 @@ def _signal_scope(spool: Spool, job: Job) -> int:
         )
     if claim.boot_id != proc.boot_id():
         return 0  # the machine was restarted: nothing of it lives
-    if claim.host_kind == "process" and not _is_held_at(spool, job.job_id, claim):
+    if not _is_held_at(spool, job.job_id, claim):
         return 0
     return _signal_all(claim)
 
 
 def _is_held_at(spool: Spool, job_id: str, claim: Claim) -> bool:
-    """Stop the runner, and see whether it is at this job: one of plain processes goes on to another after its own."""
+    """Stop the runner, and see whether it is at this job: without cards it may go on to another after its own."""
     from forgather_spool.host.process import send_signal
 
     pid, is_at_it = claim.runner_pid, False
