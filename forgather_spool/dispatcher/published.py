@@ -47,4 +47,4 @@ def cards_as_dispatched(spool: Spool, host_name: str) -> GpuReading:
         return reading
     excluded = {(card.get("index"), card.get("uuid")): card.get("excluded") is True for card in published["gpus"]}
     gpus = (replace(gpu, excluded=excluded.get((gpu.index, gpu.uuid), gpu.excluded)) for gpu in reading.gpus)
-    return replace(reading, gpus=tuple(gpus))
+    return GpuReading(gpus=tuple(gpus), problem=reading.problem)

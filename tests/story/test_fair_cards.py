@@ -99,3 +99,23 @@ def test_a_desktop_that_computes_a_little_does_not_keep_a_job_from_its_card(worl
     world.dispatch(**cards.env())
 
     assert world.wait_done(entry).outcome == Exited(0)
+
+
+def test_who_looks_from_outside_is_told_which_cards_are_in_the_way(world: World, cards):
+    """The list and `why` read the cards themselves, and mark those the dispatcher published as excluded."""
+    cards.add()
+    cards.add()
+    world.env |= cards.env()
+    first = held_until_told(world, "first")
+    world.dispatch(CUDA_VISIBLE_DEVICES="0")
+    wait_until(lambda: is_up(world, "first"), 30, world.said())
+    waiting = world.submit("true", gpus=1)
+
+    listed, why = world.forgather("sched", "list"), world.forgather("sched", "why", waiting[1])
+
+    assert (listed.returncode, why.returncode) == (0, 0), listed.stderr + why.stderr
+    assert "waits for 1 card: none of" in listed.stdout
+    assert f"card 0: job {first[1]}" in why.stdout
+    assert "card 1: excluded" in why.stdout
+    let_go(world, "first")
+    assert world.wait_done(waiting).outcome == Exited(0)
