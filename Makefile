@@ -59,7 +59,7 @@ coverage: venv ## which branches the tests take, runners and dispatchers include
 lint: venv ## ruff, its formatter, mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy --strict forgather_spool
+	$(BIN)/mypy --strict forgather_spool benchmarks
 
 format: venv ## let ruff put things in order
 	$(BIN)/ruff check --fix

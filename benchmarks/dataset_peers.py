@@ -77,9 +77,10 @@ def _fastapi(files: list[str]) -> None:
 
     application = fastapi.FastAPI()
 
-    @application.get("/iter")
     def rows() -> Any:
         return StreamingResponse(_lines(files), media_type="application/x-ndjson")
+
+    application.add_api_route("/iter", rows)
 
     listening = socket.create_server(("127.0.0.1", 0))
     _say(listening.getsockname()[1])

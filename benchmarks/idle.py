@@ -60,7 +60,7 @@ def _after_the_last_job(lab: Lab, env: Mapping[str, str]) -> Row:
     """Processes of ours once the queue is empty, the patience of the dispatcher over and it has left."""
     job_id = submit(lab, {**env, "FORGATHER_NO_WAKE": "1"}, "true")
     start_dispatcher(lab, env, idle_s=0).wait()
-    await_that(lambda: Path(Paths(env["FORGATHER_HOME"]).result(job_id)).exists(), "its result")
+    await_that(lambda: Path(Paths(env["FORGATHER_HOME"]).result(job_id, 1)).exists(), "its result")
     left = proc.pids_with_env("FORGATHER_HOME", env["FORGATHER_HOME"])
     deadline = time.monotonic() + 1
     while left and time.monotonic() < deadline:  # a runner needs some milliseconds to be gone

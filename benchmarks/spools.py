@@ -42,7 +42,7 @@ def dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float = 600) -> Iter
     process = start_dispatcher(lab, env, idle_s=idle_s)
     try:
         published = paths.host(env["FORGATHER_HOST"])
-        await_that(lambda: _published_by(published), "the dispatcher to look for the first time")
+        await_that(lambda: _published_by(published) > 0, "the dispatcher to look for the first time")
         yield process
     finally:
         os.kill(_published_by(published), signal.SIGTERM)

@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from benchmarks import peers
@@ -38,7 +39,7 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
     }
     for name in peers.installed():
         env = peers.environment(lab)
-        actions[name] = lambda words=peers.SUBMIT[name], env=env: _stamped(lab, words, env)
+        actions[name] = partial(_stamped, lab, peers.SUBMIT[name], env)
     awake = [embedded]
     if systemd:
         scope = lab.env(lab.home("start-scope"), FORGATHER_HOST_KIND="systemd")
