@@ -2,7 +2,7 @@
 
     q_...           a job; of an array, all its members
     q_...[7]        one member
-    q_...[3-7,9]    those that there are of them; ``[*]`` is all
+    q_...[3-7,9]    those of them that have not been removed; ``[*]`` is all
     eval            the latest job of that name; where that is a member, its whole array
 
 Numbers and places come from names: no file is opened here.
@@ -108,16 +108,35 @@ def _existing(spool: Spool, job_id: str) -> str:
 
 def _selected(spool: Spool, whole: str, selection: str) -> list[str]:
     if selection == array.ALL:
-        wanted: Callable[[int | None], bool] = lambda index: index is not None  # noqa: E731
+        found = [job_id for job_id in _meant(spool, whole) if index_of(job_id) is not None]
+        beyond: list[int] = []
     else:
         try:
-            wanted = frozenset(array.indexes(selection)).__contains__
+            wanted = array.indexes(selection)
         except BadDocument as error:
             raise UsageError(f"[{selection}]: {error.problem}", hint="such as [7], [0-9], [1,3,5-9] or [*]") from None
-    found = [job_id for job_id in _meant(spool, whole) if wanted(index_of(job_id))]
+        there = {index: job_id for job_id in _meant(spool, whole) if (index := index_of(job_id)) is not None}
+        found = [there[index] for index in wanted if index in there]
+        beyond = _never_there(spool, found[0], wanted) if 0 < len(found) < len(wanted) else []
     if not found:
         raise NoSuchJob(f"no member {whole}[{selection}]", hint="forgather sched list --all --members")
+    if beyond:
+        had = f"[{array.spell(_indexes_of(spool, found[0]))}]"
+        raise NoSuchJob(f"no member {whole}[{array.spell(beyond)}]: the array is {had}", hint=f"'{whole}[*]' is all")
     return found
+
+
+def _never_there(spool: Spool, member: str, wanted: list[int]) -> list[int]:
+    """Which of these indexes its array never had: a slip of whoever wrote them, unlike a member that was removed."""
+    had = frozenset(_indexes_of(spool, member))
+    return [index for index in wanted if index not in had] if had else []
+
+
+def _indexes_of(spool: Spool, member: str) -> list[int]:
+    """What its array was submitted with; empty where the spec cannot tell."""
+    spec = look(spool, member).spec
+    wanted = None if spec is None else spec.document.get("array")
+    return array.indexes(str(wanted["indexes"])) if wanted else []
 
 
 def _family_that_begins(spool: Spool, text: str) -> str | None:

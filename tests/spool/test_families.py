@@ -6,9 +6,11 @@ import pytest
 
 from forgather_spool.errors import NoSuchJob, UsageError
 from forgather_spool.spool import batch, families
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.look import find
 from forgather_spool.spool.queue import Spool
-from tests.builders import ended, running, submitted
+from forgather_spool.spool.remove import remove
+from tests.builders import damage, ended, running, submitted
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def numbers(job_ids):
         ("", range(10)),
         ("[*]", range(10)),
         ("[3-7]", range(3, 8)),
-        ("[8-20]", [8, 9]),
+        ("[8-9]", [8, 9]),
         ("[0,9,1]", [0, 1, 9]),
         ("[7]", [7]),
     ],
@@ -96,6 +98,27 @@ def test_a_job_whose_name_ends_like_a_selection_is_found_by_it(spool, family):
 def test_members_there_are_none_of_are_no_jobs(spool, family, text):
     with pytest.raises(NoSuchJob):
         families.find_all(spool, [family + text])
+
+
+def test_what_is_beyond_the_array_is_said_and_nothing_is_meant(spool, family):
+    """A slip in a range to be cancelled, or waited for, is no wish for the rest of it."""
+    with pytest.raises(NoSuchJob, match=r"^no member sweep\[10-20\]: the array is \[0-9\]\n"):
+        families.find_all(spool, ["sweep[8-20]"])
+    with pytest.raises(NoSuchJob, match=r"^no member sweep\[99\]: the array is \[0-9\]\n"):
+        families.find_one(spool, "sweep[9,99]")
+
+
+def test_members_that_were_removed_are_left_out_of_a_range(spool, family):
+    [place] = ended_places(spool)
+    remove(spool, place)
+
+    assert numbers(families.find_all(spool, ["sweep[0-4]"])) == [1, 2, 3, 4]
+
+
+def test_the_range_of_an_array_whose_spec_cannot_be_read_means_the_members_there_are(spool, family):
+    damage(f"{spool.paths.queue}/{family}[8].p0.json")
+
+    assert numbers(families.find_all(spool, [f"{family}[8-20]"])) == [8, 9]
 
 
 @pytest.mark.parametrize("text", ["[x]", "[]", "[3-1]", "[-1]"])
