@@ -19,11 +19,13 @@ class Field:
 
     kind: string, integer, number, boolean, strings (a list), string_map, object, objects (a list).
     `default` REQUIRED means the key must stand; None also allows null, as `nullable` does beside another default.
-    `absolute`: a path from the root, asked for where a document enters; one that stands already may be what it is.
+    `absolute`: a path from the root; `says_something`: not empty. Both are asked for where a document enters;
+    one that stands already may be what it is.
     """
 
     __slots__ = (
-        "absolute", "choices", "default", "fields", "help", "is_shared", "kind", "maximum", "minimum", "nullable"
+        "absolute", "choices", "default", "fields", "help", "is_shared", "kind", "maximum", "minimum", "nullable",
+        "says_something",
     )  # fmt: skip
 
     def __init__(
@@ -37,6 +39,7 @@ class Field:
         fields: dict[str, Field] | None = None,
         nullable: bool = False,
         absolute: bool = False,
+        says_something: bool = False,
         help: str = "",
     ) -> None:
         self.kind = kind
@@ -48,6 +51,7 @@ class Field:
         self.fields = fields
         self.nullable = nullable or default is None
         self.absolute = absolute
+        self.says_something = says_something
         self.help = help
 
 
@@ -77,13 +81,21 @@ def _check_value(where: str, value: object, field: Field, unknown: str) -> None:
     if where == "$.version":
         _refuse_newer(where, value, field)
     _CHECKS[field.kind](where, value, field)
-    if field.absolute and unknown == "refuse" and not str(value).startswith("/"):
-        raise BadDocument(where, f"{value!r} is not an absolute path", hint="begin it with /")
+    if unknown == "refuse":
+        _check_entering(where, value, field)
     if field.fields is not None and isinstance(value, dict):
         check(value, field.fields, where=where, unknown=unknown)
     if field.fields is not None and isinstance(value, list):
         for i, item in enumerate(value):
             check(item, field.fields, where=f"{where}[{i}]", unknown=unknown)
+
+
+def _check_entering(where: str, value: object, field: Field) -> None:
+    """What is asked for where a document enters; one that stands already may be what it is."""
+    if field.absolute and not str(value).startswith("/"):
+        raise BadDocument(where, f"{value!r} is not an absolute path", hint="begin it with /")
+    if field.says_something and not value:
+        raise BadDocument(where, "must not be empty", hint="leave it out")
 
 
 def _refuse_newer(where: str, value: object, field: Field) -> None:

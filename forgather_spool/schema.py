@@ -65,7 +65,9 @@ SPEC: dict[str, Field] = {
     "script": Field("string", None, help="text of a script, beginning with #!; it is run in place of argv[0]"),
     "rerun_of": Field("string", None, maximum=64, help="the job this one repeats"),
     "git_commit": Field("string", None, maximum=64, help="the commit that lay in cwd at submit"),
-    "group": Field("string", None, maximum=64, help="its group; groups have limits and can be paused"),
+    "group": Field(
+        "string", None, maximum=64, says_something=True, help="its group; groups have limits and can be paused"
+    ),
     "hold": Field("boolean", False, help="enters held/ instead of queue/, until released"),
     "begin_at": Field("string", None, maximum=64, help="does not start before; RFC 3339"),
     "after": Field("objects", [], fields=_AFTER, help="jobs that must have ended first"),
@@ -84,7 +86,9 @@ SPEC: dict[str, Field] = {
     "jobs_per_gpu": Field(
         "integer", None, minimum=1, maximum=1024, help="shares each card with at most this many, itself included"
     ),
-    "unique": Field("string", None, maximum=200, help="refused at submit while another with this key waits or runs"),
+    "unique": Field(
+        "string", None, maximum=200, says_something=True, help="refused while another with this key waits or runs"
+    ),
     "snapshot": Field(
         "object", None, fields=SNAPSHOT, help="the commit and the changes it runs from; see `submit --snapshot`"
     ),

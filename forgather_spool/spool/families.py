@@ -136,7 +136,7 @@ def _indexes_of(spool: Spool, member: str) -> list[int]:
     """What its array was submitted with; empty where the spec cannot tell."""
     spec = look(spool, member).spec
     wanted = None if spec is None else spec.document.get("array")
-    return array.indexes(str(wanted["indexes"])) if wanted else []
+    return array.indexes(str(wanted["indexes"])) if isinstance(wanted, dict) else []
 
 
 def _family_that_begins(spool: Spool, text: str) -> str | None:

@@ -34,6 +34,7 @@ POISON = {
     "string-argv": b'{"argv": "rm -rf /"}',
     "unknown-key": b'{"argv": ["x"], "gpu": 1}',
     "newer": b'{"version": 2, "argv": ["x"]}',
+    "no-group": b'{"argv": ["x"], "group": ""}',
     "relative-cwd": b'{"argv": ["x"], "cwd": "runs/7"}',
     "negative-gpus": b'{"argv": ["x"], "gpus": -1}',
     "priority-too-high": b'{"argv": ["x"], "priority": 99999999999}',

@@ -249,9 +249,12 @@ def test_settings_are_set_shown_and_cleared(world: World, monkeypatch: pytest.Mo
         "told of failures: mail:me@x.y\ntold of failures: https://h/...\n"
     )
     assert json.loads(said("--json"))["notify"] == ["mail:me@x.y", "https://h/secret"]
-    assert said("--clear") == "nobody is told, unless a job names somebody\n"
-    with pytest.raises(UsageError):
-        CliRunner().invoke(sched, ["notify", "pigeon"], catch_exceptions=False)
+    for nobody in ("--clear", "none"):
+        said("desktop")
+        assert said(nobody) == said() == "nobody is told, unless a job names somebody\n"
+    for wrong in (["pigeon"], ["desktop", "none"]):
+        with pytest.raises(UsageError):
+            CliRunner().invoke(sched, ["notify", *wrong], catch_exceptions=False)
 
 
 def test_job_status_says_who_was_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click.testing
 import pytest
@@ -48,6 +50,10 @@ def run(*words: str) -> click.testing.Result:
     return click.testing.CliRunner().invoke(units.units, words, catch_exceptions=False, standalone_mode=False)
 
 
+def as_json(*words: str) -> Any:
+    return json.loads(run(*words, "--json").stdout)
+
+
 def told(notes: Path) -> list[str]:
     lines = notes.read_text().splitlines() if notes.exists() else []
     notes.write_text("")
@@ -85,6 +91,8 @@ def test_an_upgrade_says_which_files_it_changed(systemd, tmp_path):
     told(systemd)
 
     assert ["forgather-dispatch.timer", "changed"] in [line.split()[:2] for line in run("status").stdout.splitlines()]
+    [timer] = [unit for unit in as_json("status")["units"] if unit["name"] == "forgather-dispatch.timer"]
+    assert timer == {"name": "forgather-dispatch.timer", "file": "changed", "active": "inactive"}
     answer = run("install")
 
     changed = [line for line in answer.stdout.splitlines() if line.startswith(("updated", "installed"))]
@@ -114,6 +122,7 @@ def test_lingering_is_explained_and_done_on_demand(systemd, tmp_path):
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / os.environ.get("USER", "root")).touch()
     assert "lingering: on" in run("status").stdout
+    assert as_json("status")["lingering"] is True
 
 
 def test_another_home_is_refused_with_what_happens_instead(systemd, monkeypatch, tmp_path):
@@ -135,6 +144,9 @@ def test_without_a_user_manager_nothing_needs_to_be_installed(systemd, tmp_path)
     assert caught.value.exit_code == 69
     assert "nothing needs to be installed" in caught.value.hint
     assert "user manager: none" in run("status").stdout
+    found = as_json("status")
+    assert (found["user_manager"], found["lingering"]) == (False, None)
+    assert {unit["active"] for unit in found["units"]} == {None}
 
 
 def test_what_systemctl_refuses_is_an_error_with_its_words(systemd, tmp_path):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import click
 
+from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import unit_files, user_manager
@@ -75,20 +77,37 @@ def uninstall() -> None:
 
 
 @units.command()
-def status() -> None:
+@click.option("--json", "json_", is_flag=True, help="One JSON object.")
+def status(json_: bool) -> None:
     """Which units are installed and active, and whether jobs outlive a logout."""
-    there = user_manager.is_there(os.environ)
-    for name, content in unit_files.rendered(sys.executable).items():
-        state = unit_files.state_of(name, content)
-        active = _active_state(name) if there and state != "missing" else "-"
-        hint = "  (forgather units install brings it up to date)" if state == "changed" else ""
-        click.echo(f"{name:<27} {state:<10} {active}{hint}")
-    if not there:
+    found = _status()
+    if json_:
+        click.echo(as_json(found))
+        return
+    for unit in found["units"]:
+        hint = "  (forgather units install brings it up to date)" if unit["file"] == "changed" else ""
+        click.echo(f"{unit['name']:<27} {unit['file']:<10} {unit['active'] or '-'}{hint}")
+    if not found["user_manager"]:
         click.echo("user manager: none can be reached here; submit starts the dispatcher by itself")
         return
-    click.echo(f"lingering: {'on' if user_manager.lingers(os.environ) else 'off'}")
-    if not user_manager.lingers(os.environ):
+    click.echo(f"lingering: {'on' if found['lingering'] else 'off'}")
+    if not found["lingering"]:
         click.echo(LINGERING, err=True)
+
+
+def _status() -> dict[str, Any]:
+    """version, user_manager, lingering (null: nobody to ask), units [{name, file, active}]. Keys are a promise.
+
+    `file` is installed, changed or missing; `active` is what systemctl calls it, null for a unit that is not there.
+    """
+    there = user_manager.is_there(os.environ)
+    units = []
+    for name, content in unit_files.rendered(sys.executable).items():
+        state = unit_files.state_of(name, content)
+        active = _active_state(name) if there and state != "missing" else None
+        units.append({"name": name, "file": state, "active": active})
+    lingering = user_manager.lingers(os.environ) if there else None
+    return {"version": 1, "user_manager": there, "lingering": lingering, "units": units}
 
 
 def _make_writable_folders(paths: Paths) -> None:

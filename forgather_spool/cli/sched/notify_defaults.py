@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forgather_spool.cli.show import shown
+from forgather_spool.errors import UsageError
 from forgather_spool.notify.target import parse
 from forgather_spool.spool import settings
 from forgather_spool.spool.queue import Spool
@@ -14,14 +15,15 @@ def change(spool: Spool, targets: list[str] | None, when: str | None) -> dict[st
     """Set what is not None; what holds now: version, notify, notify_on.
 
     Raises:
-        UsageError: nobody can be told so.
+        UsageError: nobody can be told so, or nobody and somebody are named.
         BadDocument, UnreadableFile: dispatch.json is damaged.
     """
     changes: dict[str, object] = {}
     if targets is not None:
-        for target in targets:
-            parse(target)
-        changes["notify"] = targets
+        named = [target for target in targets if parse(target) is not None]
+        if named and len(named) < len(targets):
+            raise UsageError("none with others: either nobody is told or they are", hint="leave one of them out")
+        changes["notify"] = named
     if when is not None:
         changes["notify_on"] = when
     dispatch = settings.change_dispatch(spool.paths, **changes) if changes else settings.dispatch(spool.paths)

@@ -25,9 +25,12 @@ _NEEDS = (  # field, the one it says nothing without, and how these are called o
 
 
 def refuse_contradictions(spec: Document) -> None:
-    """Raise UsageError for the first option that means nothing without one that is missing."""
+    """Raise UsageError for the first option that another one contradicts, or that means nothing without one."""
     if spec.get("unique") and spec.get("array"):
         raise UsageError("--unique with --array: a key is of one job", hint="submit it by itself")
+    told = spec.get("notify")
+    if isinstance(told, list) and len(told) > 1 and "none" in told:
+        raise UsageError("--notify none with others: either nobody is told or they are", hint="leave one of them out")
     for field, needed, option, missing in _NEEDS:
         if spec.get(field) and not spec.get(needed):
             raise UsageError(f"{option} without {missing}", hint="forgather submit --help")

@@ -120,17 +120,3 @@ def notify(text: str) -> list[str]:
 
     parse(text)
     return [text]
-
-
-def group(text: str) -> str:
-    """A name as it is. Raises UsageError: it is empty."""
-    if not text:
-        raise UsageError("an empty name is no group", hint="leave it out: a job need not be in one")
-    return text
-
-
-def unique(text: str) -> str:
-    """A key as it is. Raises UsageError: it is empty."""
-    if not text:
-        raise UsageError("an empty key is none", hint="without --unique there may be several")
-    return text
