@@ -190,7 +190,8 @@ def _trees(disk: Disk, past: list[Event], survivors: list[Change]) -> Iterator[T
                 names.pop(path, None)
             else:
                 names[path] = inode
-    reachable = {path: inode for path, inode in names.items() if _stands(os.path.dirname(path), names)}
+    standing = _standing(names)
+    reachable = {path: inode for path, inode in names.items() if os.path.dirname(path) in standing}
     for content_of in CONTENTS:
         yield frozenset(
             (path, None if inode == 0 else _held(disk, inode, synced, content_of)) for path, inode in reachable.items()
@@ -201,15 +202,14 @@ def _as_moved(path: str, source: str, target: str) -> str:
     return target + path.removeprefix(source) if path == source or path.startswith(f"{source}/") else path
 
 
-def _stands(directory: str, names: dict[str, int]) -> bool:
-    """A name below a directory that did not survive is gone with it."""
-    made = [path for path, inode in names.items() if inode == 0]
-    root = min(made, key=len, default=directory)
-    while len(directory) >= len(root):
-        if directory not in names:
-            return False
-        directory = os.path.dirname(directory)
-    return True
+def _standing(names: dict[str, int]) -> set[str]:
+    """The directories that are there, with what they lie in. A name below one that did not survive is gone with it."""
+    made = sorted((path for path, inode in names.items() if inode == 0), key=len)
+    standing = {os.path.dirname(made[0])} if made else set()
+    for path in made:
+        if os.path.dirname(path) in standing:
+            standing.add(path)
+    return standing
 
 
 def _held(disk: Disk, inode: int, synced: set[int], content_of: Callable[[bytes], bytes]) -> bytes:

@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,25 +19,19 @@ import pytest
 from forgather_spool.dispatcher.launch import Launched, Launcher
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.errors import AlreadyClaimed
-from forgather_spool.host.base import ScopeStarted
 from forgather_spool.job import Result
-from forgather_spool.outcome import Cancelled, Exited, Lost
-from forgather_spool.runner.client import Hatched
+from forgather_spool.outcome import Cancelled, Exited, Lost, Outcome
 from forgather_spool.spool import admit, batch, files
-from forgather_spool.spool.ended import ended_among
-from forgather_spool.spool.names import parse_entries
-from forgather_spool.spool.queue import Entry, Spool, utc_now
-from forgather_spool.spool.remove import remove
+from forgather_spool.spool.queue import Spool
 from tests.spool import powerloss
+from tests.spool.empty_machine import EmptyMachine, Nursery
+from tests.spool.powerloss_lives import HOST, URGENT, lives, run
 
-HOST = "box"
 PARTS = 4  # so that several processes share the work
 IS_LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
-STATES = 60_000 if IS_LONG else 2_400
+STATES = 60_000 if IS_LONG else 5_200
 ONE_IN = 1 if IS_LONG else 4  # of the states of one series of lives: more different lives tell more in the same time
 MEMORY = Path("/dev/shm")  # files as real as any, made and removed in a fifth of the time
-Enter = Callable[[Spool, powerloss.Disk], Entry]
-GONE = {"pid": 4194304, "start_ticks": 1}
 
 
 class Volatile:
@@ -48,190 +42,6 @@ class Volatile:
 
     def fsync(self, fd):
         return None
-
-
-class EmptyMachine:
-    """A host after a restart: nothing runs, and every launch goes well."""
-
-    kind = "process"
-
-    def __init__(self):
-        self.begun = []
-
-    def members(self, scope):
-        return []
-
-    def begin(self, scope, pid, limits, description):
-        self.begun.append(ScopeStarted(scope))
-
-    def events(self):
-        told, self.begun = self.begun, []
-        return told
-
-
-class Nursery:
-    """Its children are told to go and do what `run` says, at once."""
-
-    def prepare(self):
-        return None
-
-    def hatch(self, request):
-        return Hatched(GONE["pid"], GONE["start_ticks"], -1)
-
-    def go(self, hatched, *, keep):
-        return None
-
-
-def claim_of(entry: Entry) -> dict[str, object]:
-    return {
-        "version": 1, "attempt": 1, "host": HOST, "host_kind": "process", "boot_id": "before", "gpus": [],
-        "scope": f"forgather-job-{entry[1]}-1.scope", "priority": 0, "claimed_at": utc_now(), "runner": GONE,
-    }  # fmt: skip
-
-
-def run(spool: Spool, entry: Entry, say) -> None:
-    """A runner, as `runner/run.py` goes about it: what it starts has run once this says so."""
-    if not spool.start(entry[1], HOST):
-        return
-    say("ran", entry[1])
-    ended_at = utc_now()
-    spool.write_result(
-        entry[1],
-        {"version": 1, "outcome": {"kind": "exited", "exit_code": 0}, "started_at": None, "ended_at": ended_at},
-    )
-    say("result", entry[1])
-    spool.finish(entry, HOST, ended_at)
-
-
-# -- lives: each `yield` is a moment at which another job's step may come first ------------------------------------
-
-
-def submitted(spool: Spool, disk: powerloss.Disk) -> Entry:
-    job_id = spool.submit({"argv": ["true"]})
-    disk.say("acknowledged", job_id)
-    return 0, job_id
-
-
-def dropped(spool: Spool, disk: powerloss.Disk) -> Entry:
-    """By a program that never heard of fsync; acknowledged once it is admitted."""
-    name = f"{spool.paths.incoming}/{files.temporary_name()}.json"
-    fd = disk.open(f"{spool.paths.incoming}/.new", os.O_WRONLY | os.O_CREAT, 0o600)
-    disk.write(fd, b'{"argv": ["true"]}')
-    os.close(fd)
-    disk.rename(f"{spool.paths.incoming}/.new", name)
-    [(_, job_id)] = admit.admit(spool)
-    disk.say("acknowledged", job_id)
-    return 0, job_id
-
-
-def together(spool: Spool, disk: powerloss.Disk, *specs: dict[str, object]) -> Entry:
-    """Of these and of all their members the last; acknowledged are all or none. The syncs are those of many."""
-    gathered = batch.Batch(spool)
-    for spec in specs:
-        gathered.add(spec)
-    folder = next(path for path in map(str, Path(spool.paths.tmp).iterdir()) if os.path.isdir(path))
-    job_ids = [job_id for _, job_id in parse_entries(os.listdir(folder))]
-    disk.say("together", " ".join(job_ids))
-    gathered.commit()
-    for job_id in job_ids:
-        disk.say("acknowledged", job_id)
-    batch.spread(spool)
-    return 0, max(job_ids)
-
-
-def one_of_a_batch(spool: Spool, disk: powerloss.Disk) -> Entry:
-    return together(spool, disk, {"argv": ["true"]}, {"argv": ["true"]})
-
-
-def one_of_a_large_batch(spool: Spool, disk: powerloss.Disk) -> Entry:
-    """Large enough for a sync of the whole file system."""
-    few, batch.FEW = batch.FEW, 1
-    try:
-        return one_of_a_batch(spool, disk)
-    finally:
-        batch.FEW = few
-
-
-def a_member_of_an_array(spool: Spool, disk: powerloss.Disk) -> Entry:
-    return together(spool, disk, {"argv": ["true"], "array": {"indexes": "0-1"}})
-
-
-ENTRANCES: list[Enter] = [submitted, dropped, one_of_a_batch, one_of_a_large_batch, a_member_of_an_array]
-
-
-def launched(spool: Spool, entry: Entry) -> Iterator[None]:
-    spool.claim(entry, HOST)
-    yield
-    spool.write_claim(entry[1], claim_of(entry))
-    yield
-
-
-def a_run(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
-    entry = enter(spool, disk)
-    yield
-    yield from launched(spool, entry)
-    run(spool, entry, disk.say)
-
-
-def a_launch_put_back(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
-    entry = enter(spool, disk)
-    yield from launched(spool, entry)
-    spool.withdraw_claim(entry[1])
-    yield
-    spool.put_back(entry, HOST)
-    yield
-    yield from launched(spool, entry)
-    run(spool, entry, disk.say)
-
-
-def a_run_that_is_forgotten(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
-    entry = enter(spool, disk)
-    yield
-    yield from launched(spool, entry)
-    run(spool, entry, disk.say)
-    yield
-    (place,) = ended_among(spool, frozenset([entry[1]]))
-    disk.say("forgotten", entry[1])
-    remove(spool, place)
-
-
-def a_cancel(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
-    entry = enter(spool, disk)
-    yield
-    spool.cancel_waiting(entry, "anna")
-    disk.say("cancelled", entry[1])
-
-
-def a_stop_while_it_launches(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
-    entry = enter(spool, disk)
-    yield
-    spool.claim(entry, HOST)
-    spool.ask_to_stop(entry[1], by="anna")
-    disk.say("stopped", entry[1])
-    yield
-    spool.put_back(entry, HOST)
-    yield
-    spool.claim(entry, HOST)
-    spool.end_unstarted(entry, HOST, "anna")
-
-
-LIVES = [a_run, a_run_that_is_forgotten, a_launch_put_back, a_cancel, a_stop_while_it_launches]
-
-
-def lives(home: str, seed: int) -> powerloss.Disk:
-    """Three jobs, their steps in some order."""
-    chance = random.Random(seed)
-    disk = powerloss.Disk()
-    kinds = chance.choices(LIVES, k=3)
-    with powerloss.on(disk):
-        spool = Spool(home).create()
-        spool.open_host(HOST)
-        going_on = [kind(spool, disk, chance.choice(ENTRANCES)) for kind in kinds]
-        while going_on:
-            life = chance.choice(going_on)
-            if next(life, life) is life:
-                going_on.remove(life)
-    return disk
 
 
 # -- what is left, and what becomes of it ----------------------------------------------------------------------------
@@ -247,19 +57,20 @@ def materialise(tree: powerloss.Tree, recorded_at: str, home: str) -> None:
             Path(here).write_bytes(content)
 
 
-def recover(home: str) -> list[str]:
-    """What a dispatcher does after the restart, with the launcher's own steps; the jobs that ran."""
-    ran: list[str] = []
+def recover(home: str) -> dict[str, int]:
+    """What a dispatcher does after the restart, with the launcher's own steps; "id attempt" to priority of what ran."""
+    ran: dict[str, int] = {}
     spool = Spool(home).create()
     spool.open_host(HOST)
     machine = EmptyMachine()
     settler = Settler(spool, machine, HOST, "after", lambda line: None)
     admit.sweep_tmp(spool)
     batch.promote_decided(spool)
+    list(admit.admit(spool))
     batch.spread(spool)
     settler.set_aside_bad_specs()
     launcher = Launcher(spool, machine, Nursery(), HOST, "after")
-    for _ in range(2):  # what could not be launched is settled in the next pass
+    for _ in range(3):  # what could not be launched, or is run again, is settled in the next pass
         settler.settle_cancelled()
         for entry in spool.taken(HOST):
             settler.settle(entry)
@@ -270,40 +81,88 @@ def recover(home: str) -> list[str]:
                 continue
         for event in launcher.events():
             assert isinstance(event, Launched)
-            run(spool, event.entry, lambda what, job_id: ran.append(job_id) if what == "ran" else None)
+
+            def note(what: str, whose: str, priority: int = -event.entry[0]) -> None:
+                if what == "ran":
+                    assert whose not in ran, f"{whose} ran twice after the cut"
+                    ran[whose] = priority
+
+            run(spool, event.entry, note, event.claim.attempt)
     return ran
 
 
-def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: list[str]) -> list[str]:
+def wrong_with(home: str, said: frozenset[tuple[str, str]], ran: dict[str, int]) -> list[str]:
     spool = Spool(home)
-    times = Counter(ran) + Counter(job_id for what, job_id in said if what == "ran")
-    found = [f"{job_id} ran {n} times" for job_id, n in times.items() if n > 1]
+    said_of: dict[str, set[str]] = {}
+    for what, whose in said:
+        said_of.setdefault(whose, set()).add(what)
+    found = [f"{whose} ran once more" for whose in ran if "ran" in said_of.get(whose, ())]
     found += [f"left in {path}" for path in (spool.paths.queue, spool.paths.running_on(HOST)) if os.listdir(path)]
     done = Counter(name.removesuffix(".json") for day in Path(spool.paths.done).iterdir() for name in os.listdir(day))
-    forgotten = {job_id for what, job_id in said if what == "forgotten"}
-    for job_ids in (set(job_ids.split()) - forgotten for what, job_ids in said if what == "together"):
-        there = [job_id for job_id in job_ids if done[job_id]]
-        found += [f"of {job_ids} only {there} are there"] if there and len(there) < len(job_ids) else []
-    for job_id in (job_id for what, job_id in said if what == "acknowledged" and job_id not in forgotten):
-        if done[job_id] != 1:
-            found.append(f"{job_id} was acknowledged and is in done/ {done[job_id]} times")
+    there = done + Counter(name.partition(".p")[0] for name in os.listdir(spool.paths.held))
+    for job_ids in (whose.split() for whose, what in said_of.items() if "together" in what):
+        found += _torn([job_id for job_id in job_ids if "forgotten" not in said_of.get(job_id, ())], there)
+    found += [
+        line for family in _families(there) if not _is_forgotten(family, said_of) for line in _torn(family, there)
+    ]
+    for job_id, words in said_of.items():
+        if "acknowledged" not in words or "forgotten" in words:
             continue
-        outcome = Result.from_document(files.read_document(spool.paths.result(job_id, 1))).outcome
-        found += _wrong_outcome(job_id, outcome, times[job_id], {what for what, whose in said if whose == job_id})
+        if there[job_id] != 1:
+            found.append(f"{job_id} was acknowledged and is there {there[job_id]} times")
+        elif done[job_id]:
+            found += _wrong_end(spool, job_id, words, said_of, ran)
+        elif "holding" not in words or "released" in words:
+            found.append(f"{job_id} is on hold and had {sorted(words)}")
     return found
 
 
-def _wrong_outcome(job_id: str, outcome: object, times: int, said: set[str]) -> list[str]:
+def _families(there: Counter[str]) -> Iterator[list[str]]:
+    """Of each array that is there, whatever was said of it, the ids of all its members."""
+    for family in {job_id.partition("[")[0] for job_id in there if "[" in job_id}:
+        yield [f"{family}[{index}]" for index in range(2)]
+
+
+def _is_forgotten(job_ids: list[str], said_of: dict[str, set[str]]) -> bool:
+    return any("forgotten" in said_of.get(job_id, ()) for job_id in job_ids)
+
+
+def _torn(job_ids: list[str], there: Counter[str]) -> list[str]:
+    found = [job_id for job_id in job_ids if there[job_id]]
+    return [f"of {job_ids} only {found} are there"] if 0 < len(found) < len(job_ids) else []
+
+
+def _wrong_end(
+    spool: Spool, job_id: str, words: set[str], said_of: dict[str, set[str]], ran: dict[str, int]
+) -> list[str]:
+    """What is not as it may be with a job that has ended, in each of its attempts."""
+    found = []
+    if "held" in words and "releasing" not in words:
+        found.append(f"{job_id} was on hold and has ended")
+    last = spool.attempt(job_id)
+    for attempt in range(1, last + 1):
+        whose = f"{job_id} {attempt}"
+        outcome = Result.from_document(files.read_document(spool.paths.result(job_id, attempt))).outcome
+        times = int(whose in ran) + ("ran" in said_of.get(whose, ()))
+        if not _may_have_ended(outcome, times, words | said_of.get(whose, set())):
+            found.append(f"{whose} had {sorted(words)}, ran {times} times and is {outcome}")
+        if "urgent" in words and ran.get(whose, URGENT) != URGENT:
+            found.append(f"{whose} ran with priority {ran[whose]}")
+    if isinstance(outcome, Exited) and outcome.exit_code:
+        found.append(f"{job_id} failed and was not tried again")
+    return found
+
+
+def _may_have_ended(outcome: Outcome, times: int, said: set[str]) -> bool:
+    ended_itself = isinstance(outcome, Exited) or ("wanted" in said and isinstance(outcome, Cancelled) and times == 1)
     if "stopped" in said or "cancelled" in said:
-        right = isinstance(outcome, Cancelled) and times == 0
-    elif "result" in said:
-        right = isinstance(outcome, Exited)
-    elif "ran" in said:
-        right = isinstance(outcome, (Exited, Lost))
-    else:
-        # Started and not yet told so: nothing has run, and that is not known any more.
-        right = isinstance(outcome, (Exited, Cancelled, Lost)) and (times == 1) == isinstance(outcome, Exited)
-    return [] if right else [f"{job_id} had {sorted(said)}, ran {times} times and is {outcome}"]
+        return isinstance(outcome, Cancelled) and times == 0
+    if "result" in said:
+        return ended_itself
+    if "ran" in said:
+        return ended_itself or isinstance(outcome, Lost)
+    # Started and not yet told so: nothing has run, and that is not known any more.
+    return (times == 1) == ended_itself and isinstance(outcome, (Exited, Cancelled, Lost))
 
 
 def some_of(states: Iterator[powerloss.State], seed: int) -> Iterator[powerloss.State]:
