@@ -114,6 +114,15 @@ def test_status_of_a_waiting_job_says_why_it_waits(spool: Spool) -> None:
     assert "starts at the next pass" in printed("status", entry[1])
 
 
+def test_status_of_a_job_that_an_earlier_boot_ran_says_that_it_does_not_run(spool: Spool) -> None:
+    job_id = builders.running(spool, host=proc.host_name())[1]
+
+    lines = printed("status", job_id).splitlines()
+
+    assert "state:       ending" in lines
+    assert "note:        this machine was restarted while it ran" in lines
+
+
 def test_status_of_a_job_with_a_damaged_file_names_it(spool: Spool) -> None:
     entry = builders.ended(spool)
     builders.damage(spool.paths.started(entry[1], 1))

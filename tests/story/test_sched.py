@@ -120,6 +120,20 @@ def test_queued_jobs_come_first_then_active_then_what_ended_last(spool: Spool) -
     assert lines[4].endswith("exited 3")
 
 
+def test_what_an_earlier_boot_ran_is_not_said_to_run(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the first dispatcher after a reboot has settled it, its files are those of a running job."""
+    builders.running(spool, host=HERE)
+    monkeypatch.setattr(proc, "boot_id", lambda: builders.BOOT_ID)
+    assert told("list")["jobs"][0]["state"] == "running"
+    builders.running(spool, host="another")  # of whose boots nothing is known here
+
+    monkeypatch.setattr(proc, "boot_id", lambda: "99999999-2222-3333-4444-555555555555")
+
+    assert {job["host"]: job["state"] for job in told("list")["jobs"]} == {HERE: "ending", "another": "running"}
+    [line] = [line for line in printed("list").splitlines() if "this machine was restarted while it ran" in line]
+    assert line.split()[0] == "ending"
+
+
 def test_a_paused_queue_says_so_for_each_job(spool: Spool) -> None:
     builders.submitted(spool)
     printed("pause")

@@ -26,7 +26,8 @@ from datetime import datetime
 
 from forgather_spool.cli.spans import from_unix
 from forgather_spool.document import Document
-from forgather_spool.job import JobSpec, format_at
+from forgather_spool.host import proc
+from forgather_spool.job import JobSpec, State, format_at
 from forgather_spool.outcome import exit_status_of, outcome_as_document
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
@@ -43,7 +44,7 @@ def job_document(spool: Spool, job: Job, reason: PendingReason | None = None) ->
     spec, claim, result = job.spec, job.claim, job.result
     return {
         "job_id": job.job_id,
-        "state": job.state.value,
+        "state": state_now(job).value,
         "problem": job.problem,
         "name": spec and spec.name,
         "type": spec and spec.type,
@@ -111,6 +112,19 @@ def _notified(paths: Paths, job: Job) -> list[Document]:
 def training_status(paths: Paths, job_id: str) -> Document | None:
     """What the job's trainer last said of itself; None: it has none, or it is a rejected file."""
     return Mailbox(paths, job_id).status() if is_job_id(job_id) else None
+
+
+def died_with_its_boot(job: Job) -> bool:
+    """Whether this machine was restarted while it ran: nothing of it is left, and the next dispatcher settles it."""
+    claim = job.claim
+    if claim is None or job.state not in (State.LAUNCHING, State.RUNNING) or claim.host != proc.host_name():
+        return False
+    return claim.boot_id != proc.boot_id()
+
+
+def state_now(job: Job) -> State:
+    """What its files say; of one that died with its boot they say it runs, until a dispatcher has come by."""
+    return State.ENDING if died_with_its_boot(job) else job.state
 
 
 def command_line(spec: JobSpec) -> str:

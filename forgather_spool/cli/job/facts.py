@@ -7,7 +7,13 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from forgather_spool.cli.job.document import command_line, submitted_at, training_status
+from forgather_spool.cli.job.document import (
+    command_line,
+    died_with_its_boot,
+    state_now,
+    submitted_at,
+    training_status,
+)
 from forgather_spool.cli.quantities import size_text
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago, local, span
@@ -77,9 +83,10 @@ def _where_and_when(job: Job, reason: PendingReason | None) -> list[tuple[str, o
     cards = ", ".join(f"{ref.index} ({ref.uuid or 'no UUID'})" for ref in claim.gpus) if claim else ""
     asked = f"{spec.gpus}, none given yet" if spec and spec.gpus and not claim else None
     return [
-        ("state", job.state.value),
+        ("state", state_now(job).value),
         ("attempt", f"{job.attempt}, {job.again.text}" if job.again else None),
         ("waits", reason and reason.text),
+        ("note", "this machine was restarted while it ran" if died_with_its_boot(job) else None),
         ("host", job.host and f"{job.host}" + (f" ({claim.host_kind})" if claim else "")),
         ("scope", claim and claim.scope),
         ("gpus", cards or asked or (0 if spec else None)),

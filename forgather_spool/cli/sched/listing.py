@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from forgather_spool.cli.job.document import command_line, job_document, submitted_at
+from forgather_spool.cli.job.document import (
+    command_line,
+    died_with_its_boot,
+    job_document,
+    state_now,
+    submitted_at,
+)
 from forgather_spool.cli.sched.array_rows import ArrayRow, array_rows
 from forgather_spool.cli.sched.reasons import pending_reasons, unmet_on_hold
 from forgather_spool.cli.show import shown
@@ -258,7 +264,7 @@ def _job_row(job: Job, reason: PendingReason | None, now: datetime) -> Line:
     spec, claim = job.spec, job.claim
     cards = "" if claim is None or not claim.gpus else f" [{','.join(str(ref.index) for ref in claim.gpus)}]"
     return (
-        job.state.value,
+        state_now(job).value,
         shown(job.job_id),
         shown(spec.type) if spec else "-",
         "-" if job.priority is None else str(job.priority),
@@ -298,5 +304,7 @@ def _remark(job: Job, reason: PendingReason | None) -> str:
         return job.problem
     if job.result is not None:
         return describe(job.result.outcome)
+    if died_with_its_boot(job):
+        return "this machine was restarted while it ran"
     why = "" if reason is None else reason.text
     return f"attempt {job.attempt}, {job.again.text}: {why}" if job.again and job.state is State.WAITING else why
