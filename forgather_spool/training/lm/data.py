@@ -55,7 +55,7 @@ def read_documents(section: Section) -> Iterator[str]:
 
 def _texts(section: Section) -> Iterator[str]:
     if section.streams:
-        from forgather_spool.training.lm.stream import texts_of
+        from forgather_spool.training.lm.rows import texts_of
 
         return texts_of(section)
     return _from_files(section.data["text"]) if "text" in section.data else _from_dataset(section.data)

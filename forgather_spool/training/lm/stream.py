@@ -9,43 +9,24 @@ holds each rank's position, counted by the batches it was trained on: resuming r
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from forgather_spool.dataset import ComposableIterableDataset, fast_load_iterable_dataset, global_state
-from forgather_spool.dataset.address import SERVER_VARIABLE
+from forgather_spool.dataset import ComposableIterableDataset, global_state
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UsageError
 from forgather_spool.spool import files
 from forgather_spool.training.lm.data import Blocks
+from forgather_spool.training.lm.rows import load_rows
 from forgather_spool.training.lm.section import WHERE, Section
 
 GROUP_ROWS = 64
 HELD_OUT_SEED = 0  # whatever the run's seed: runs over the same data are evaluated on the same rows
 IGNORED = -100  # a label the loss leaves out
 STATE = "data_{rank}_of_{ranks}.json"
-
-
-def load_rows(section: Section) -> ComposableIterableDataset:
-    """The column, in its order of rows. Raises BadDocument when there is no such column."""
-    data = section.data
-    if data["server"] is not None:
-        os.environ[SERVER_VARIABLE] = data["server"]
-    found = fast_load_iterable_dataset(data["stream"], split=data["split"])
-    if data["column"] not in found.column_names:
-        names = ", ".join(found.column_names)
-        raise BadDocument(f"{WHERE}.data.column", f"there is no {data['column']!r}", hint=f"there are {names}")
-    return found.select_columns(data["column"])
-
-
-def texts_of(section: Section) -> Iterator[str]:
-    """Each row's text."""
-    for row in load_rows(section):
-        yield str(row[section.data["column"]])
 
 
 def load_blocks(
