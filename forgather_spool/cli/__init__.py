@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import sys
 
-from forgather_spool.cli.show import shown
 from forgather_spool.errors import ForgatherError, StorageFailed
 
 TYPE_CHECKING = False
@@ -46,12 +45,12 @@ def reported(action: Callable[[], int]) -> int:
     except BrokenPipeError as error:
         if not _output_is_closed():
             return _our_bug(error)
-        # Python flushes stdout once more when it leaves, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _close_output()
         return READER_GONE
     except OSError as error:
         if error.filename is not None or error.errno not in _CANNOT_WRITE:
             return _our_bug(error)
+        _close_output()
         hint = "what was asked for may have been done: look before you try again"
         tell(StorageFailed(f"cannot write the answer: {error.strerror}", hint=hint))
         return StorageFailed.exit_code
@@ -74,12 +73,24 @@ def warn(message: str) -> None:
     complain(f"warning: {shown(message)}")
 
 
+def shown(text: str) -> str:
+    """As `show.shown`, which is imported when there is something to say."""
+    from forgather_spool.cli import show
+
+    return show.shown(text)
+
+
 def complain(line: str) -> None:
     """A line to stderr; nothing where stderr is closed or gone."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
         pass
+
+
+def _close_output() -> None:
+    """Python flushes stdout once more when it leaves; it would complain, and return 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _output_is_closed() -> bool:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from forgather_spool.dispatcher.launch import host_environment
-from forgather_spool.dispatcher.wake import finding_us
+from forgather_spool.dispatcher.starting import finding_us
 from forgather_spool.spool import notices
 from forgather_spool.spool.notices import Notice
 from forgather_spool.spool.queue import Spool

@@ -12,7 +12,7 @@ import pytest
 
 from forgather_spool.cli import reported
 from forgather_spool.cli.app import COMMANDS, app
-from forgather_spool.errors import Busy, Missing
+from forgather_spool.errors import Busy, Missing, StorageFailed
 from forgather_spool.spool.queue import Spool
 
 FORGATHER = Path(__file__).resolve().parents[2] / "bin" / "forgather"
@@ -111,6 +111,28 @@ def test_a_closed_stdout_or_stderr_is_no_bug(tmp_path, words, closed):
     done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", ["sched status", "submit --quiet true", "submit --dry-run true"])
+def test_an_answer_that_finds_no_room_is_an_error_and_not_silence(tmp_path, words):
+    environ = {"PATH": "/usr/bin:/bin", "FORGATHER_HOME": str(tmp_path / "home"), "FORGATHER_NO_WAKE": "1"}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, str(FORGATHER), *words.split()]
+        done = subprocess.run(command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == StorageFailed.exit_code
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 2
+
+
+def test_what_was_said_before_an_error_comes_out(tmp_path):
+    """The light commands leave without the interpreter's last rites, which would have written it."""
+    program = "import sys; from forgather_spool.cli import entry; sys.stdout.write('said'); entry.program()"
+    environ = {"PATH": "/usr/bin:/bin", "FORGATHER_HOME": str(tmp_path / "home")}
+
+    command = [sys.executable, "-c", program, "submit", "--gpus", "many", "true"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "said")
 
 
 def test_a_terminal_that_cannot_say_a_name_shows_it_escaped(forgather, tmp_path):

@@ -13,7 +13,7 @@ import click.testing
 import pytest
 
 from forgather_spool.cli.machine import units
-from forgather_spool.dispatcher.wake import transient_command
+from forgather_spool.dispatcher.starting import transient_command
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.host import unit_files
 

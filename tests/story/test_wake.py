@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from forgather_spool.dispatcher.wake import LOG_LIMIT_BYTES, is_awake, transient_unit, wake
+from forgather_spool.dispatcher.starting import LOG_LIMIT_BYTES, transient_unit
+from forgather_spool.dispatcher.wake import is_awake, wake
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.spool.queue import Spool
 from tests.waiting import wait_until

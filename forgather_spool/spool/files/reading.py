@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from itertools import islice
 
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, parse
 from forgather_spool.errors import BadDocument, ForgatherError, SpoolUnsafe, StorageFailed, UnreadableFile
@@ -86,6 +85,8 @@ def names(path: str) -> list[str]:
 
 def some_names(path: str, at_most: int) -> list[str]:
     """As `names`, but no more than so many, whichever come first: a million take half a second."""
+    from itertools import islice
+
     try:
         with os.scandir(path) as found:
             return [item.name for item in islice(found, at_most)]
