@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class Iteration:
     taken: int = field(init=False)
     emitted: int = field(init=False)
     finished: int = field(init=False)
+    _held: Iterator[Any] = field(init=False, default_factory=lambda: iter([]))  # of those taken, not given out yet
     seen: list[int] = field(default_factory=lambda: [0, 0])  # source rows, examples
 
     def __post_init__(self) -> None:
@@ -38,7 +40,8 @@ class Iteration:
 
     @property
     def state(self) -> State:
-        cursor = replace(self.start.cursor, taken=self.taken, emitted=self.emitted, finished=self.finished)
+        taken = self.taken - length_hint(self._held)
+        cursor = replace(self.start.cursor, taken=taken, emitted=self.emitted, finished=self.finished)
         return replace(self.start, cursor=cursor)
 
     def examples(self) -> Iterator[Any]:
@@ -82,9 +85,9 @@ class Iteration:
 
     def _plain(self) -> Iterator[Any]:
         for _, batch in self._read(self._walks()):
-            for taken, example in enumerate(examples_of(batch, self.format), self.taken + 1):
-                self.taken = taken
-                yield example
+            found = examples_of(batch, self.format)
+            self.taken, self._held = self.taken + len(found), iter(found)
+            yield from self._held
 
     def _one_by_one(self) -> Iterator[Example]:
         for index, example in self._numbered(self._walks()):

@@ -18,6 +18,7 @@ from base64 import b64encode
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from forgather_spool.dataset.formats import datetimes, dicts
 from forgather_spool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,17 +49,8 @@ def lines(batch: pa.RecordBatch) -> bytes:
     import orjson
 
     dumps, option = orjson.dumps, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    names = batch.schema.names
-    columns = [_plain(column) for column in batch.columns]
-    parts: list[bytes]
-    if not names:
-        return b"{}\n" * int(batch.num_rows)
-    if len(names) == 1:
-        (name,), (column,) = names, columns
-        parts = [dumps({name: value}, option=option) for value in column]
-    else:
-        parts = [dumps(dict(zip(names, row, strict=True)), option=option) for row in zip(*columns, strict=True)]
-    return b"".join(parts)
+    rows = dicts(batch.schema.names, [_plain(column) for column in batch.columns], batch.num_rows)
+    return b"".join([dumps(row, option=option) for row in rows])
 
 
 def end_line(rows: int, fingerprint: str) -> bytes:
@@ -135,6 +127,8 @@ def _timestamps(column: pa.Array) -> list[Any]:
         return [None if value is None else value.isoformat() for value in column.to_pylist()]
     if not len(column):
         return []
+    if kind.unit != "ns" and (found := datetimes(column)) is not None:
+        return found  # which the JSON writer spells the same way
     numbers = np.frombuffer(column.buffers()[1], np.int64, len(column), column.offset * 8)
     texts: list[Any] = np.datetime_as_string(numbers.view(f"datetime64[{kind.unit}]")).tolist()
     if kind.unit != "s":
