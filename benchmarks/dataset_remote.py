@@ -36,7 +36,7 @@ PATIENCE_S = 60.0
 
 
 def rows(lab: Lab) -> list[Row]:
-    needed = (*NEEDED, "aiohttp", "google_crc32c")
+    needed = (*NEEDED, "aiohttp", "awscrt")
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         return [skipped(GROUP, "all", f"not installed: {', '.join(missing)}")]
     folder = lab.work / "dataset-remote"

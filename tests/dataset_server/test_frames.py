@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 pa = pytest.importorskip("pyarrow")
-pytest.importorskip("google_crc32c")
+pytest.importorskip("awscrt")
 
 from hypothesis import given
 from hypothesis import strategies as st

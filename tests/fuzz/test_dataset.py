@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 pa = pytest.importorskip("pyarrow")
-pytest.importorskip("google_crc32c")
+pytest.importorskip("awscrt")
 
 from forgather_spool.dataset.cursor import parse_state
 from forgather_spool.dataset.errors import BrokenStream, StateMismatch, StreamRefused

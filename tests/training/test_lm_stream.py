@@ -13,7 +13,7 @@ import pytest
 
 for library in ("torch", "transformers", "tensorboard"):
     pytest.importorskip(library, reason=f"the built-in trainer needs {library}: pip install 'forgather-spool[train]'")
-for library in ("aiohttp", "pyarrow", "google_crc32c"):
+for library in ("aiohttp", "pyarrow", "awscrt"):
     pytest.importorskip(library, reason=f"needs {library}: pip install 'forgather-spool[dataset]'")
 
 import numpy as np

@@ -54,7 +54,7 @@ THIRD_PARTY = {
     "pynvml": {"host"},
     "filelock": {"spool"},
     "aiohttp": {"web", "endpoint", "dataset_server"},
-    "google_crc32c": {"dataset"},
+    "awscrt": {"dataset"},
     "orjson": {"dataset_server"},
     "yaml": {"training", "dataset_server"},
     "torch": {"trainer", "training", "dataset"},
