@@ -94,9 +94,9 @@ class Batch:
         Raises:
             StorageFailed: none of them is.
         """
-        self._make_durable()
         target = self._spool.paths.batch(self.batch_id)
         try:
+            self._make_durable()
             files.move(self._folder, target)
         except StorageFailed:
             _take_back(target, self._folder)  # not acknowledged, so better not there

@@ -276,7 +276,10 @@ class Spool:
             if not files.exists(source):
                 return
             files.make_directory(self.paths.done_on(day))  # the day's first
-            files.move(source, target, durable=False)
+            try:
+                files.move(source, target, durable=False)
+            except FileNotFoundError:
+                pass  # somebody else has finished it meanwhile
 
     def cancel_waiting(self, entry: Entry, by: str, *, held: bool = False) -> None:
         """End a job that has not been claimed. Raises AlreadyClaimed: it is running, released, held or gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 
 from forgather_spool.errors import StorageFailed, UnreadableFile
 from forgather_spool.spool import files
@@ -12,17 +13,8 @@ from forgather_spool.spool.queue import Spool
 
 def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
     """Set `path` aside as rejected/<name> with <name>.why beside it; the new path. Gone already is fine."""
-    name = os.path.basename(path)
-    target = f"{spool.paths.rejected}/{name}"
-    attempt = 1
-    while os.path.lexists(target) or os.path.lexists(f"{target}.why"):
-        attempt += 1
-        target = f"{spool.paths.rejected}/{name}.{attempt}"
     text = f"{why}\n" + (f"{hint}\n" if hint else "") + f"it lay in {os.path.dirname(path)}\n"
-    try:
-        files.write_bytes_once(f"{target}.why", text.encode("utf-8", "backslashreplace"), spool.paths.tmp)
-    except StorageFailed:
-        pass  # a full disk must not leave the file in everybody's way; the move needs no space
+    target = _explain(spool, os.path.basename(path), text.encode("utf-8", "backslashreplace"))
     try:
         if _is_regular(path):
             files.make_private(path)
@@ -33,6 +25,22 @@ def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
     except FileNotFoundError:
         files.discard(f"{target}.why")
     return target
+
+
+def _explain(spool: Spool, name: str, why: bytes) -> str:
+    """Write the .why of a name in rejected/ that nobody has; that name's path, which whoever has the .why may use."""
+    for number in count(1):
+        target = f"{spool.paths.rejected}/{name}" + (f".{number}" if number > 1 else "")
+        if os.path.lexists(target):
+            continue
+        try:
+            files.write_bytes_once(f"{target}.why", why, spool.paths.tmp)
+        except FileExistsError:
+            continue  # of an earlier file of this name, or another dispatcher sets this one aside
+        except StorageFailed:
+            pass  # a full disk must not leave the file in everybody's way; the move needs no space
+        return target
+    raise AssertionError("numbers do not end")
 
 
 def reject_strangers(spool: Spool, folder: str) -> list[str]:

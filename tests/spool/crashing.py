@@ -55,15 +55,20 @@ def dies_after(calls: int) -> Iterator[None]:
 
 
 class _InterruptedOs:
-    """`os`, before whose Nth change `act` has its way, once."""
+    """`os`, before whose Nth call of these `act` has its way, once."""
 
-    def __init__(self, calls_left: int, act: Callable[[], object]) -> None:
+    def __init__(self, calls_left: int, act: Callable[[], object], names: Collection[str]) -> None:
         self._left = calls_left
         self._act = act
+        self._names = names
+
+    @property
+    def has_acted(self) -> bool:
+        return self._left < 0
 
     def __getattr__(self, name: str) -> object:
         real = getattr(os, name)
-        return self._interrupted(real) if name in CHANGES else real
+        return self._interrupted(real) if name in self._names else real
 
     def _interrupted(self, real):
         def call(*args, **kwargs):
@@ -79,11 +84,14 @@ class _InterruptedOs:
 
 
 @contextmanager
-def another_acts_after(calls: int, act: Callable[[], object]) -> Iterator[None]:
-    """In the block, `act` happens between the first `calls` changes and the next one."""
-    file_system.work_on(_InterruptedOs(calls, act))
+def another_acts_after(
+    calls: int, act: Callable[[], object], *, names: Collection[str] = frozenset(CHANGES)
+) -> Iterator[_InterruptedOs]:
+    """In the block, `act` happens between the first `calls` changes (or calls of `names`) and the next one."""
+    interrupted = _InterruptedOs(calls, act, names)
+    file_system.work_on(interrupted)
     try:
-        yield
+        yield interrupted
     finally:
         file_system.work_on(os)
 
