@@ -97,11 +97,10 @@ def state_at(spool: Spool, place: Place, attempt: int | None = None) -> State:
             return State.DONE
         case Rejected():
             return State.REJECTED
-        case Taken(job_id, _, _, host):
-            attempt = attempt or spool.attempt(job_id)
-            if host == CANCEL or spool.has_result(job_id, attempt):
-                return State.ENDING
-            return State.RUNNING if spool.has_started(job_id, attempt) else State.LAUNCHING
+    attempt = attempt or spool.attempt(place.job_id)
+    if place.host == CANCEL or spool.has_result(place.job_id, attempt):
+        return State.ENDING
+    return State.RUNNING if spool.has_started(place.job_id, attempt) else State.LAUNCHING
 
 
 def waiting_places(spool: Spool) -> list[Queued]:

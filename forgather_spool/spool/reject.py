@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from itertools import count
 
 from forgather_spool.errors import StorageFailed, UnreadableFile
 from forgather_spool.spool import files
@@ -29,7 +28,9 @@ def reject(spool: Spool, path: str, why: str, hint: str = "") -> str:
 
 def _explain(spool: Spool, name: str, why: bytes) -> str:
     """Write the .why of a name in rejected/ that nobody has; that name's path, which whoever has the .why may use."""
-    for number in count(1):
+    number = 0
+    while True:
+        number += 1
         target = f"{spool.paths.rejected}/{name}" + (f".{number}" if number > 1 else "")
         if os.path.lexists(target):
             continue
@@ -40,7 +41,6 @@ def _explain(spool: Spool, name: str, why: bytes) -> str:
         except StorageFailed:
             pass  # a full disk must not leave the file in everybody's way; the move needs no space
         return target
-    raise AssertionError("numbers do not end")
 
 
 def reject_strangers(spool: Spool, folder: str) -> list[str]:

@@ -89,8 +89,6 @@ class Watch:
                 data = os.read(self._fd, _READ_BYTES)
             except BlockingIOError:
                 return events
-            if not data:
-                return events
             events.extend(self._events_in(data))
 
     def _events_in(self, data: bytes) -> list[tuple[str, str, int]]:

@@ -187,3 +187,14 @@ def test_every_document_we_write_is_one_we_read(spool):
     assert spool.queued_spec((0, job_id))["name"] == "ü"
     with open(spool.paths.queued(job_id, 0)) as file:
         assert json.load(file)["argv"][1].endswith("[31m")
+
+
+def test_a_file_that_is_taken_back_while_others_are_admitted_is_no_error(spool):
+    for name in ("a.json", "b.json"):
+        drop(spool, name, b'{"argv": ["true"]}')
+    coming = admit.admit(spool)
+
+    assert next(coming)[0] == "a.json"
+    os.remove(f"{spool.paths.incoming}/b.json")
+
+    assert list(coming) == []

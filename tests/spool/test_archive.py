@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import tarfile
@@ -334,3 +335,78 @@ def _interrupted(step: int, error: Any, monkeypatch: pytest.MonkeyPatch, act: An
         except (Killed, StorageFailed, UnreadableFile, OSError):
             pass
     return left[0] < 0
+
+
+def begun() -> bytes:
+    """An archive up to its first job: a header of 512 bytes, and the manifest."""
+    return a_tar(end=False)[:1024]
+
+
+def pax(record: bytes) -> bytes:
+    """A header of attributes for the next member, of which one is `record`."""
+    line = b"%d %s\n" % (len(record) + 4, record)
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, len(line)
+    return info.tobuf() + line.ljust(512, b"\0")
+
+
+def test_a_header_nobody_can_read_refuses_the_archive(here: Spool) -> None:
+    with pytest.raises(UnreadableFile, match="a header nobody can read: ValueError"):
+        take_in(here, begun() + pax(b"GNU.sparse.size=abc") + tarfile.TarInfo("y").tobuf())
+
+
+def test_an_archive_that_ends_in_a_file_of_a_job_we_have_is_read_no_further(here: Spool) -> None:
+    """The file is skipped, and the library would read on for as long as its header says: a terabyte of nothing."""
+    job_id = builders.ended(here)[1]
+    info = tarfile.TarInfo(f"jobs/{job_id}/output.log")
+    info.size = 1 << 40
+
+    with pytest.raises(UnreadableFile, match="it ends in the middle of a file"):
+        take_in(here, begun() + info.tobuf(tarfile.GNU_FORMAT))
+
+
+def test_a_name_that_is_a_file_and_a_folder_refuses_its_job(here: Spool) -> None:
+    found = take_in(here, a_tar((f"jobs/{ID}/a", b""), (f"jobs/{ID}/a/b", b"")))
+
+    assert found.refused == {ID: "a is there as a file and as a folder"}
+    assert locate(here, ID) is None
+
+
+def test_a_manifest_that_is_no_document_is_said_to_be_none(here: Spool) -> None:
+    with pytest.raises(UnreadableFile, match=archive.MANIFEST):
+        take_in(here, a_tar((archive.MANIFEST, b"{")))
+
+
+def test_many_come_in_a_few_at_a_time(here: Spool, there: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        builders.ended(here)
+    monkeypatch.setattr(imported, "TOGETHER", 2)
+
+    assert len(take_in(there, exported(here)).jobs) == 5
+    assert everything(there) == everything(here)
+
+
+def test_an_import_whose_result_was_damaged_since_is_left_as_it_is(here: Spool) -> None:
+    entry = builders.ended(here)
+    [place] = ended_places(here)
+    os.rename(place.path, here.paths.imported(entry[1]))
+    builders.damage(here.paths.result(entry[1], 1))
+
+    sweep_removed(here)
+
+    assert os.path.exists(here.paths.imported(entry[1]))
+
+
+def test_what_cannot_be_opened_now_stops_the_export(here: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    builders.ended(here, output=b"x")
+    really_open = os.open
+
+    def refuse(path: Any, *args: Any, **more: Any) -> int:
+        if str(path).endswith("output.log"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(StorageFailed, match="cannot read"):
+        exported(here)

@@ -139,3 +139,11 @@ def test_removing_a_job_removes_every_attempt(spool: Spool) -> None:
     remove(spool, place)
 
     assert not os.path.exists(spool.paths.job(entry[1]))
+
+
+def test_an_attempt_without_a_word_of_why_has_none(spool: Spool) -> None:
+    job_id = builders.running(spool)[1]
+    os.mkdir(spool.paths.attempt(job_id, 2))
+
+    assert attempts.again(spool.paths, job_id, 2) is None
+    assert attempts.again(spool.paths, job_id, 1) is None

@@ -12,7 +12,7 @@ import pytest
 from forgather_spool.cli.sched.listing import Wanted, take_listing
 from forgather_spool.errors import BadDocument, StorageFailed
 from forgather_spool.job import State
-from forgather_spool.spool import admit, batch
+from forgather_spool.spool import admit, batch, files
 from forgather_spool.spool.look import look
 from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
@@ -337,3 +337,46 @@ def test_the_list_shows_what_a_dead_submitter_left(spool):
 
 def listing_jobs(listed):
     return [section.jobs for section in listed.sections]
+
+
+def test_a_key_is_of_one_job_and_not_of_one_among_many(spool):
+    with batch.Batch(spool) as gathered, pytest.raises(BadDocument, match="a key is of one job"):
+        gathered.add({"argv": ["true"], "unique": "nightly"})
+
+
+def test_two_on_hold_share_the_folder_of_those(spool):
+    with batch.Batch(spool) as gathered:
+        for _ in range(2):
+            gathered.add({"argv": ["true"], "hold": True})
+        gathered.commit()
+
+    batch.spread(spool)
+
+    assert [job_id for _, job_id in spool.held()] == gathered.job_ids
+
+
+def test_a_batch_keeps_its_order_though_the_clock_goes_back(spool, monkeypatch):
+    stamps = iter([1, 5, 3, 4, 6])
+    monkeypatch.setattr(batch, "new_job_id", lambda: f"q_173801241234{next(stamps)}_a1b2c3d4")
+    with batch.Batch(spool) as gathered:
+        ids = [gathered.add({"argv": ["true"]}) for _ in range(2)]
+
+    assert ids == ["q_1738012412345_a1b2c3d4", "q_1738012412346_a1b2c3d4"]
+
+
+def test_what_cannot_be_taken_away_now_is_swept_later(spool, monkeypatch):
+    def refuse(path):
+        raise StorageFailed(f"cannot remove {path}")
+
+    gathered = batch.Batch(spool)
+    gathered.add({"argv": ["true"]})
+    with monkeypatch.context() as bad_moment:
+        file_system.patch(bad_moment, "remove_tree", refuse)
+        gathered.abandon()
+    assert files.names(spool.paths.tmp)
+
+    for name in files.names(spool.paths.tmp):
+        os.utime(f"{spool.paths.tmp}/{name}", (1, 1))
+    admit.sweep_tmp(spool)
+
+    assert files.names(spool.paths.tmp) == []

@@ -95,3 +95,34 @@ def test_a_hundred_jobs_take_one_inotify_instance(spool: Spool) -> None:
     with Ends(spool, [entry[1] for entry in entries]) as ends:
         assert ends.next(by(0.01)) == []
         assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_events_that_were_lost_are_made_up_for_by_a_look(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = builders.running(spool)
+    read = Watch.read
+    with Ends(spool, [entry[1]]) as ends:
+        assert ends.next(by(0)) == []
+        builders.end(spool, entry)
+        monkeypatch.setattr(Watch, "read", lambda watch: [("", "", Watch.OVERFLOW)][: len(read(watch))])
+
+        assert ends.next(by()) == [entry[1]]
+
+
+def test_the_ends_of_others_are_none(spool: Spool) -> None:
+    builders.ended(spool)  # the day's folder is there
+    mine, other = builders.running(spool), builders.running(spool)
+    with Ends(spool, [mine[1]]) as ends:
+        assert ends.next(by(0)) == []
+        builders.end(spool, other)
+
+        assert ends.next(by(0.05)) == []
+        assert list(ends.left) == [mine[1]]
+
+
+def test_one_that_moves_while_all_are_looked_at_has_not_ended(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back after the queue was read and before running/ was: it is in neither list."""
+    entry = builders.submitted(spool)
+    monkeypatch.setattr(Spool, "waiting", lambda spool: [])
+
+    with Ends(spool, [entry[1]]) as ends:
+        assert ends.next(by(0)) == []

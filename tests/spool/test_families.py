@@ -178,3 +178,19 @@ def test_where_tells_of_ended_ones_too_and_leaves_out_what_is_gone(spool, family
     assert numbers(sorted(at)) == list(range(10))
     assert gone not in at
     assert at[f"{family}[0]"].path.startswith(spool.paths.done)
+
+
+def test_the_beginning_of_two_arrays_ids_is_neither(spool, family):
+    other = batch.submit_one(spool, {"argv": ["true"], "array": {"indexes": "0-1"}})
+
+    beginning = next(family[:n] for n in range(len(family), 0, -1) if other.startswith(family[:n]))
+
+    with pytest.raises(NoSuchJob, match="jobs begin with q_"):
+        families.find_all(spool, [beginning])
+
+
+def test_of_an_array_that_has_not_begun_all_members_wait(spool):
+    family = batch.submit_one(spool, {"argv": ["true"], "array": {"indexes": "0-2"}})
+
+    assert families.count(spool, [family])[family] == families.Counts(0, 3, 0, ())
+    assert families.count(spool, []) == {}

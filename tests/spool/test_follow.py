@@ -86,3 +86,25 @@ def test_a_result_cannot_send_a_job_to_another_folder(spool: Spool) -> None:
 
     with pytest.raises(Exception, match="RFC 3339"):
         finish_ending(spool, taken)
+
+
+def test_a_follower_sleeps_through_what_is_not_its_jobs(spool: Spool) -> None:
+    mine, other = builders.running(spool), builders.running(spool)
+    with Follower(spool, mine[1]) as follower:
+        follower.look()
+        builders.end(spool, other)
+
+        follower.wait(0.05)
+        assert follower._watch.read() == [], "it was woken, and slept on"
+        follower.wait(0)
+
+        assert follower.look() is State.RUNNING
+
+
+def test_a_job_without_a_result_is_not_put_away(spool: Spool) -> None:
+    entry = builders.running(spool)
+    place = locate(spool, entry[1])
+
+    finish_ending(spool, place)
+
+    assert locate(spool, entry[1]) == place

@@ -14,7 +14,7 @@ from forgather_spool.outcome import Exited
 from forgather_spool.spool import ended, families, files, place
 from forgather_spool.spool import look as look_module
 from forgather_spool.spool.ended import ended_places
-from forgather_spool.spool.look import find, look, read_all
+from forgather_spool.spool.look import find, look, read_all, why_rejected
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import (
     active_places,
@@ -296,3 +296,43 @@ def test_of_a_million_ended_jobs_the_names_of_the_last_are_read_and_it_is_said(s
         find(spool, "early")
     assert "give its id" in caught.value.hint
     assert find(spool, early) == early
+
+
+def test_a_job_that_is_nowhere_is_no_job(spool: Spool) -> None:
+    with pytest.raises(NoSuchJob):
+        look(spool, "q_1738012412345_a1b2c3d4")
+
+
+def test_a_job_that_is_gone_each_time_it_is_read_is_no_job(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = builders.submitted(spool)[1]
+
+    def gone(*args: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("forgather_spool.spool.look.read", gone)
+
+    with pytest.raises(NoSuchJob):
+        look(spool, job_id)
+
+
+def test_a_rejected_file_says_what_is_known_of_why(spool: Spool) -> None:
+    Path(spool.paths.rejected, "mine.json").write_text("{")
+    [place] = rejected_places(spool)
+    assert why_rejected(place) == "rejected; its .why is not there"
+
+    os.symlink("/etc/passwd", place.why_path)
+    assert "is a symbolic link" in why_rejected(place)
+
+
+def test_a_name_is_found_past_a_spec_that_cannot_be_read(spool: Spool) -> None:
+    builders.damage(f"{spool.paths.queue}/{builders.submitted(spool)[1]}.p0.json", b'{"name": "mine"')
+    job_id = builders.submitted(spool, name="mine")[1]
+
+    assert find(spool, "mine") == job_id
+
+
+def test_a_start_that_says_no_time_is_a_problem_of_that_file(spool: Spool) -> None:
+    job_id = builders.running(spool)[1]
+    builders.spool_file(spool.paths.process(job_id, 1), {"version": 1, "started_at": 3})
+
+    assert "started_at" in (look(spool, job_id).problem or "")

@@ -11,7 +11,7 @@ from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import files, notices, settings
 from forgather_spool.spool.place import Queued, Taken, locate
 from forgather_spool.spool.queue import Spool, utc_now
-from tests import builders
+from tests import builders, file_system
 
 FAILED = {"kind": "exited", "exit_code": 1}
 
@@ -138,3 +138,21 @@ def test_a_job_removed_meanwhile_gets_no_folder_back(spool: Spool) -> None:
     notices.note_told(spool.paths, "q_1738012412345_a1b2c3d4", 0, {"version": 1})
 
     assert files.names(spool.paths.jobs) == []
+
+
+def test_what_was_told_is_removed_with_its_job_while_one_reads(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = builders.running(spool)
+    notices.note_told(spool.paths, entry[1], 0, {"version": 1, "at": utc_now()})
+    names = files.names
+    file_system.patch(monkeypatch, "names", lambda path: [*names(path), "notified-7.json"])
+
+    assert len(notices.told(spool.paths, entry[1])) == 1
+
+
+def test_a_result_without_an_outcome_counts_as_a_failure(spool: Spool) -> None:
+    entry = builders.running(spool, notify=["desktop"], notify_on="failure")
+    builders.spool_file(spool.paths.result(entry[1], 1), {"version": 1, "outcome": "fine"})
+
+    spool.finish(entry, builders.HOST, utc_now())
+
+    assert owed(spool) == [entry[1]]

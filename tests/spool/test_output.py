@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import pytest
 
+from forgather_spool.errors import UnreadableFile
+from forgather_spool.spool.names import output_tail
 from forgather_spool.spool.output import LineFolder, Output
 
 
@@ -56,3 +60,29 @@ def test_an_endless_line_is_not_held_in_memory() -> None:
     folder = LineFolder()
 
     assert sum(len(folder.feed(b"x" * 1000)) for _ in range(1000)) > 900_000
+
+
+def test_what_is_written_between_two_looks_comes_before_the_next_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head's last bytes, seen only after the tail's name was."""
+    log = tmp_path / "output.log"
+    log.write_bytes(b"0123")
+    Path(output_tail(str(log), 8)).write_bytes(b"89")
+    starts = Output._starts
+
+    def look(reader: Output) -> list[int]:
+        log.write_bytes(b"01234567")
+        return starts(reader)
+
+    with contextlib.closing(Output(str(log))) as reader:
+        assert reader.read() == b"0123"
+        monkeypatch.setattr(Output, "_starts", look)
+        assert [reader.read(), reader.read()] == [b"4567", b"89"]
+
+
+def test_a_log_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    os.symlink("/etc/passwd", tmp_path / "output.log")
+
+    with pytest.raises(UnreadableFile):
+        Output(str(tmp_path / "output.log")).read()

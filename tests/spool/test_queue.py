@@ -182,3 +182,46 @@ def test_a_damaged_spec_is_an_error_that_names_file_and_field(spool):
 
     with pytest.raises(BadDocument, match=r"\.p0\.json: \$\.gpus: expected integer, got string"):
         spool.queued_spec(entry)
+
+
+def test_two_jobs_never_have_one_id(spool, monkeypatch):
+    """Of two made in one millisecond with the same random part the second gets another."""
+    ids = iter(["q_1738012412345_a1b2c3d4"] * 2 + ["q_1738012412345_00000001"])
+    monkeypatch.setattr("forgather_spool.spool.queue.new_job_id", lambda: next(ids))
+
+    first, second = submit(spool), submit(spool)
+
+    assert (first[1], second[1]) == ("q_1738012412345_a1b2c3d4", "q_1738012412345_00000001")
+    assert spool.count_waiting() == 2
+
+
+def test_a_home_that_is_not_there_is_in_nobodys_hands(tmp_path):
+    Spool(str(tmp_path / "nowhere")).check()
+
+
+def test_a_job_is_put_back_once(spool):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+
+    spool.put_back(entry, HOST)
+    spool.put_back(entry, HOST)
+
+    assert spool.waiting() == [entry]
+
+
+def test_a_start_is_not_taken_from_a_claim_that_was_withdrawn(spool):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+    spool.write_claim(entry[1], {"version": 1})
+    spool.withdraw_claim(entry[1])
+
+    assert not spool.take_start(entry[1])
+
+
+def test_a_damaged_request_to_stop_is_one_by_somebody(spool):
+    entry = submit(spool)
+    os.mkdir(spool.paths.job(entry[1]))
+    with open(spool.paths.stop_request(entry[1], 1, force=False), "w") as request:
+        request.write("{")
+
+    assert spool.asked_to_stop_by(entry[1]) == "somebody"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.spool import files
 from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject
@@ -74,3 +75,13 @@ def test_a_rejected_file_goes_alone_whatever_its_name(spool: Spool) -> None:
 
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_rejected_job_goes_with_its_folder_and_its_reason(spool: Spool) -> None:
+    entry = builders.taken(spool)
+    reject(spool, spool.paths.taken(builders.HOST, entry[1], 0), "spoilt")
+    [place] = rejected_places(spool)
+
+    remove(spool, place)
+
+    assert files.names(spool.paths.rejected) == files.names(spool.paths.jobs) == []

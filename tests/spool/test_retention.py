@@ -14,9 +14,17 @@ from hypothesis import strategies as some
 
 from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import files, order
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.remove import remove, sweep_removed
-from forgather_spool.spool.retention import BrokenOff, Retention, outdated, size_bytes, specs_of_the_living
+from forgather_spool.spool.retention import (
+    BrokenOff,
+    Retention,
+    every_spec,
+    outdated,
+    size_bytes,
+    specs_of_the_living,
+)
 from tests import builders
 from tests.spool.crashing import killed_at
 
@@ -219,3 +227,37 @@ def test_when_a_job_ended_cannot_be_told_nothing_is_removed(spool: Spool, monkey
 
     with pytest.raises(StorageFailed):
         gone(spool, keep=1)
+
+
+def test_a_living_job_whose_spec_is_damaged_spares_nothing_and_stops_nothing(spool: Spool) -> None:
+    old = ended(spool, 10)
+    builders.damage(f"{spool.paths.queue}/{builders.submitted(spool)[1]}.p0.json", b'"after" {')
+    odd = builders.submitted(spool)[1]
+    builders.damage(f"{spool.paths.queue}/{odd}.p0.json", b'{"after": [3], "argv": ["true"]}')
+
+    assert gone(spool, older_than_s=days(5)) == [old]
+    assert len(list(every_spec(spool))) == 3
+
+
+def test_an_age_before_all_time_spares_everything(spool: Spool) -> None:
+    ended(spool, 10_000)
+
+    assert gone(spool, older_than_s=1e15) == []
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "2026-99-99"])
+def test_what_lies_in_a_day_that_is_none_is_left_alone(spool: Spool, day: str) -> None:
+    job_id = ended(spool, 10)
+    [place] = ended_places(spool)
+    os.rename(os.path.dirname(place.path), f"{spool.paths.done}/{day}")
+
+    assert gone(spool, older_than_s=days(5)) == []
+    assert [place.job_id for place in ended_places(spool)] == [job_id]
+
+
+def test_a_spec_that_cannot_be_read_is_left_out_of_all(spool: Spool) -> None:
+    entry = builders.submitted(spool)
+    os.symlink("/dev/zero", spool.paths.queued("q_1738012412345_a1b2c3d4", 0))
+
+    assert len(list(every_spec(spool))) == 1
+    assert spool.waiting()[-1] == entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -172,3 +173,23 @@ def test_an_editor_that_hangs_makes_the_next_one_give_up(paths: Paths, monkeypat
 def test_without_a_spool_an_edit_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="cannot lock"):
         settings.change_dispatch(Paths(str(tmp_path / "nowhere")), paused=True)
+
+
+def test_a_group_that_is_no_group_is_an_error_with_its_name(paths: Paths) -> None:
+    Path(paths.dispatch).write_text('{"groups": {"eval": 3}}')
+
+    with pytest.raises(BadDocument, match=r"groups\.eval: expected an object"):
+        settings.dispatch(paths)
+
+
+def test_an_edit_stands_though_its_lock_cannot_be_given_back(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filelock import FileLock
+
+    def refuse(lock: FileLock) -> None:
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(FileLock, "release", refuse)
+
+    settings.change_dispatch(paths, paused=True)
+
+    assert settings.dispatch(paths)["paused"] is True

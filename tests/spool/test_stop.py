@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.errors import AlreadyClaimed, Busy, NoSuchJob
 from forgather_spool.outcome import Cancelled
 from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Spool
@@ -61,3 +62,20 @@ def test_a_job_put_back_while_it_is_asked_is_cancelled(spool: Spool, monkeypatch
 def test_an_ended_job_had_ended(spool: Spool) -> None:
     assert stop(spool, builders.ended(spool)[1], "me") is Stopped.HAD_ENDED
     assert stop(spool, builders.ending(spool)[1], "me") is Stopped.HAD_ENDED
+
+
+def test_a_job_that_is_nowhere_is_no_job(spool: Spool) -> None:
+    with pytest.raises(NoSuchJob):
+        stop(spool, "q_1738012412345_a1b2c3d4", "anna")
+
+
+def test_a_job_that_moves_each_time_it_is_looked_at_is_said_to_be_busy(spool: Spool, monkeypatch) -> None:
+    entry = builders.submitted(spool)
+
+    def too_late(*args: object, **more: object) -> None:
+        raise AlreadyClaimed("somebody was first")
+
+    monkeypatch.setattr(Spool, "cancel_waiting", too_late)
+
+    with pytest.raises(Busy, match="is being launched and put back"):
+        stop(spool, entry[1], "anna")

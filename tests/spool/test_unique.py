@@ -16,7 +16,7 @@ from forgather_spool.spool.look import look, why_rejected
 from forgather_spool.spool.place import rejected_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import stop
-from tests import builders
+from tests import builders, file_system
 from tests.spool.crashing import another_acts_after, dies_after
 
 FORK = multiprocessing.get_context("fork")
@@ -220,4 +220,52 @@ def test_keys_of_ended_jobs_are_forgotten_and_those_of_others_kept(spool: Spool)
 
     assert len(files.names(spool.paths.unique)) == 1
     with pytest.raises(Busy):
+        unique.submit(spool, SPEC)
+
+
+def test_a_keys_spec_that_somebody_spoilt_is_set_aside_and_the_key_is_free(spool: Spool) -> None:
+    unique.submit(spool, SPEC)
+    [key] = Path(spool.paths.unique).iterdir()
+    spoilt = key / "q_1738012412345_a1b2c3d4.p0.json"
+    spoilt.write_bytes(b"{")
+
+    assert unique.go_on(spool) == ["q_1738012412345_a1b2c3d4"]
+
+    [place] = rejected_places(spool)
+    assert "spoilt" not in why_rejected(place)
+    assert place.job_id == "q_1738012412345_a1b2c3d4"
+    assert not spoilt.exists()
+
+
+def test_keys_there_is_no_time_for_are_forgotten_the_next_time(spool: Spool) -> None:
+    builders.ended(spool, unique="nightly")
+
+    assert unique.forget_ended(spool, limit_s=-1) == 0
+    assert unique.forget_ended(spool) == 1
+
+
+def test_a_key_that_is_given_and_taken_all_the_time_is_busy_and_nothing_is_submitted(spool: Spool, monkeypatch) -> None:
+    file_system.patch(monkeypatch, "take_name", lambda source, target: False)
+
+    with pytest.raises(Busy, match="all the time"):
+        unique.submit(spool, SPEC)
+
+    assert files.names(spool.paths.tmp) == files.names(spool.paths.queue) == []
+
+
+def test_a_disk_that_refuses_the_undo_too_leaves_a_job_that_has_its_key(spool: Spool, monkeypatch) -> None:
+    """It was not acknowledged; it may be there, whole and once."""
+
+    def refuse(*args: object, **more: object) -> None:
+        raise StorageFailed("cannot", hint="wait")
+
+    with monkeypatch.context() as bad_moment:
+        for name in ("move", "discard"):
+            file_system.patch(bad_moment, name, refuse)
+        with pytest.raises(StorageFailed):
+            unique.submit(spool, SPEC)
+
+    unique.go_on(spool)
+    [(_, job_id)] = spool.waiting()
+    with pytest.raises(Busy, match=job_id):
         unique.submit(spool, SPEC)

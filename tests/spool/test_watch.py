@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,34 @@ def test_without_instances_left_a_watch_is_silent_and_says_so(monkeypatch: pytes
 def _made(path: Path) -> Path:
     path.write_bytes(b"")
     return path
+
+
+def test_events_that_the_kernel_lost_are_said_to_be_lost(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """inotify(7): a queue that is full ends with an event of no watch, with this mask."""
+    lost = (-1).to_bytes(4, sys.byteorder, signed=True) + Watch.OVERFLOW.to_bytes(4, sys.byteorder) + bytes(8)
+    answers = iter([lost])
+
+    def read(fd: int, size: int) -> bytes:
+        for answer in answers:
+            return answer
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "read", read)
+
+    assert watch.read() == [("", "", Watch.OVERFLOW)]
+
+
+def test_what_was_heard_before_it_was_taken_off_is_not_told(watch: Watch, tmp_path: Path) -> None:
+    watch.add(str(tmp_path), CREATED)
+    (tmp_path / "x").touch()
+    watch.remove(str(tmp_path))
+
+    assert heard(watch) == []
+
+
+def test_closing_twice_is_fine(tmp_path: Path) -> None:
+    watch = Watch()
+    watch.close()
+    watch.close()
+
+    assert not watch.add(str(tmp_path), CREATED)

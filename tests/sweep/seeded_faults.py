@@ -189,10 +189,10 @@ FAULTS = (
     Fault(
         "a batch is written where it is read",
         "spool/batch.py",
-        "        self._make_durable()\n        target = self._spool.paths.batch(self.batch_id)\n        try:\n",
-        "        spread(self._spool)\n        self._make_durable()\n"
-        "        target = self._spool.paths.batch(self.batch_id)\n        try:\n"
-        "            together.move_all(self._folder, self._spool.paths.queue, _job_names(self._folder))\n",
+        "            self._make_durable()\n            files.move(self._folder, target)\n",
+        "            spread(self._spool)\n            self._make_durable()\n"
+        "            together.move_all(self._folder, self._spool.paths.queue, _job_names(self._folder))\n"
+        "            files.move(self._folder, target)\n",
         f"{BATCH}::test_a_submitter_that_dies_anywhere_has_submitted_all_or_nothing",
     ),
     Fault(
