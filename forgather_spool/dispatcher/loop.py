@@ -23,6 +23,7 @@ from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.dispatcher.telling import Telling
 from forgather_spool.dispatcher.unmet import Unmet
 from forgather_spool.dispatcher.view import claim_of_attempt
+from forgather_spool.dispatcher.wake import heralds
 from forgather_spool.errors import AlreadyClaimed, ForgatherError, StorageFailed
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host, attempt_of_scope
@@ -74,7 +75,8 @@ class Dispatcher:
         here = paths.running_on(self.host_name)
         for folder in (*self.intake.folders, paths.queue, here, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
-        self._watch.add(paths.host_lock(self.host_name), IN_OPEN)
+        for herald in heralds(paths, self.host_name):
+            self._watch.add(herald, IN_OPEN)
         swept = admit.sweep_tmp(self.spool)
         if swept:
             self.say(f"removed {swept} temporary files whose writer is gone")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 from forgather_spool.errors import UsageError
 from forgather_spool.host import proc
@@ -34,10 +35,23 @@ def wake(paths: Paths) -> None:
     starting.start(paths)
 
 
+def heralds(paths: Paths, host: str) -> list[str]:
+    """The files that are opened when a submit begins.
+
+    First its program: the kernel opens that before it has even found an
+    interpreter for it, 15 ms before the job is there. Others call it too, and
+    one that was installed elsewhere is not known here. Then what `announce` opens.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    folders = (os.path.dirname(sys.executable), f"{ours}/bin")
+    programs = [f"{folder}/{name}" for folder in folders for name in ("forgather", "forgather-drop")]
+    return [paths.host_lock(host), *filter(os.path.exists, programs)]
+
+
 def announce(paths: Paths) -> None:
     """Say that a job may be submitted in a few milliseconds: an awake dispatcher hears that its lock is opened.
 
-    What it makes ready then, `host.systemd` says. Cannot fail; unheard, it costs nothing.
+    What it makes ready then, `host.systemd` says; see `heralds`. Cannot fail; unheard, it costs nothing.
     """
     try:
         os.close(os.open(paths.host_lock(proc.host_name()), os.O_RDONLY | os.O_CLOEXEC))

@@ -34,7 +34,7 @@ from forgather_spool.host.process import send_signal
 
 SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
-READY_S = 0.03  # after an `expect`: so long the kernel stays ready, and the connection open
+READY_S = 0.03  # the connection after an `expect`: a submit is there by then
 KEPT_S = 0.25  # the connection after a launch: to make one costs as much as a launch, and often more follow
 EMPTY_PATIENCE_S = 1.0  # for a process on its way into a scope; it takes milliseconds
 RUNNER_BELT_S = 60.0  # the runner enforces time limit and grace, and writes the result; systemd when it cannot
@@ -70,7 +70,7 @@ class SystemdHost:
         self._events: list[HostEvent] = []
         self._found_empty: dict[str, float] = {}  # scopes in our way to when (monotonic) they were first seen empty
         self._connection: ManagerConnection | None = None
-        self._ready_until = 0.0
+        self._is_moving = False
         self._open_until = 0.0
         manager = self._open()
         try:
@@ -85,16 +85,19 @@ class SystemdHost:
         """Connect, and have the kernel ready to move a process into another control group.
 
         The first move after a quiet moment waits for an RCU grace period under
-        cgroup_threadgroup_rwsem, 12 ms on a machine with HZ=250; those of the
-        next 20 ms or so take 0.07 ms (Linux 6.18; kernel/cgroup/cgroup.c and
-        kernel/rcu/sync.c). Moving ourselves to where we are is such a first move.
+        cgroup_threadgroup_rwsem and cgroup_mutex, 4 to 12 ms on a machine with
+        HZ=250; those of about the next grace period take 0.07 ms, and lengthen
+        it (Linux 6.18; kernel/cgroup/cgroup.c and kernel/rcu/sync.c). Moving
+        ourselves to where we are is such a move: each call makes one, so the
+        earlier a submit is heard of, and the oftener, the less it waits. One that
+        comes too late costs nothing either: the scope would wait as long.
         """
-        now = time.monotonic()
-        if self._launches or now < self._ready_until:
+        if self._launches:
             return
-        self._ready_until = now + READY_S
-        self._open_until = max(self._open_until, self._ready_until)
-        _thread.start_new_thread(_move_to_where_we_are, ())
+        self._open_until = max(self._open_until, time.monotonic() + READY_S)
+        if not self._is_moving:
+            self._is_moving = True
+            _thread.start_new_thread(self._move_to_where_we_are, ())
         try:
             self._open()
         except Missing:
@@ -155,6 +158,16 @@ class SystemdHost:
         if self._connection is None:
             self._connection = ManagerConnection(self._environ)
         return self._connection
+
+    def _move_to_where_we_are(self) -> None:
+        """In a thread of its own: a write that waits."""
+        try:
+            with open(f"{proc.cgroup_of()}/cgroup.procs", "w") as file:
+                file.write("0")
+        except OSError:
+            pass  # not ours to write to, as in a login's scope: then the move takes its time
+        finally:
+            self._is_moving = False
 
     def _hang_up(self) -> None:
         """Kept open, the manager's socket would wake us for every change of every unit."""
@@ -266,14 +279,6 @@ def plain_description(text: str) -> str:
     """`text` on one printable line of at most `MAX_DESCRIPTION` characters."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= MAX_DESCRIPTION else plain[: MAX_DESCRIPTION - 3] + "..."
-
-
-def _move_to_where_we_are() -> None:
-    try:
-        with open(f"{proc.cgroup_of()}/cgroup.procs", "w") as file:
-            file.write("0")
-    except OSError:
-        pass  # not ours to write to, as in a login's scope: then the move takes its time
 
 
 def _usec(seconds: float) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from forgather_spool.dispatcher import wake
 from forgather_spool.dispatcher.loop import Dispatcher
-from forgather_spool.dispatcher.wake import announce
 from forgather_spool.gpu import CardPolicy, GpuPolicy
 from forgather_spool.host import proc
 from forgather_spool.host.process import ProcessHost
@@ -33,8 +34,17 @@ def test_a_job_runs_and_leaves_its_output_and_its_result(world: World):
     assert wait_until(lambda: not world.our_processes())
 
 
-def test_a_submit_is_heard_of_before_its_job_is_there(world: World, monkeypatch: pytest.MonkeyPatch):
-    """It opens the dispatcher's lock as its first act, so that the host can make ready meanwhile."""
+@pytest.mark.parametrize("what", ["its program is opened", "it opens the dispatcher's lock"])
+def test_a_submit_is_heard_of_before_its_job_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+):
+    """By the kernel, before there is an interpreter; and as its first act. The host makes ready meanwhile."""
+    program = tmp_path / "checkout/bin/forgather"  # not the real one, which other tests open
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(wake, "__file__", f"{tmp_path}/checkout/forgather_spool/dispatcher/wake.py")
+    monkeypatch.setenv("FORGATHER_HOST", HOST)
     expected: list[str] = []
     host = ProcessHost()
     monkeypatch.setattr(host, "expect", lambda: expected.append("a job"))
@@ -43,12 +53,14 @@ def test_a_submit_is_heard_of_before_its_job_is_there(world: World, monkeypatch:
     dispatcher = Dispatcher(world.spool, host, HOST, lambda line: None)
     dispatcher.begin()
 
-    monkeypatch.setenv("FORGATHER_HOST", HOST)
-    announce(world.spool.paths)
+    if what == "its program is opened":
+        subprocess.run([program], check=True)
+    else:
+        wake.announce(world.spool.paths)
     dispatcher.step()
     dispatcher.close()
 
-    assert expected == ["a job"]
+    assert expected and set(expected) == {"a job"}
 
 
 def test_jobs_start_by_priority_and_then_in_the_order_of_submitting(world: World):
