@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.frozen import dataclass
-from forgather_spool.host.base import Host, Limits, ScopeRefused, ScopeStarted, scope_name
+from forgather_spool.host.base import Host, Limits, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import preempt
@@ -115,12 +115,11 @@ class Launcher:
             launch = self._on_their_way.pop(event.scope, None)
             if launch is None:
                 continue
-            match event:
-                case ScopeStarted():
-                    self._nursery.go(launch.hatched, keep=self._may_run_another(launch.claim))
-                    told.append(Launched(launch.entry, launch.claim))
-                case ScopeRefused(_, reason):
-                    told.append(self._give_up(launch.entry, launch.claim.attempt, launch.hatched, reason))
+            if isinstance(event, ScopeStarted):
+                self._nursery.go(launch.hatched, keep=self._may_run_another(launch.claim))
+                told.append(Launched(launch.entry, launch.claim))
+            else:
+                told.append(self._give_up(launch.entry, launch.claim.attempt, launch.hatched, event.reason))
         return told
 
     def ended(self, claim: Claim) -> None:

@@ -83,7 +83,7 @@ def _hatch(go_fd: int, home: str) -> Document:
         pid = os.fork()
     except OSError as error:  # the nursery must go on; the dispatcher puts this job back
         return {"error": str(error)}
-    if pid == 0:
+    if pid == 0:  # pragma: no cover - coverage follows a forked child from its next call on
         _live(go_fd, home)
     ticks = proc.start_ticks(pid)
     if ticks is None:
@@ -134,8 +134,7 @@ def _is_told_soon(go_fd: int) -> bool:
 
 def _keep_only(fd: int) -> int:
     """Close every other descriptor from 3 on: the nursery's socket above all. The new number of `fd`."""
-    if fd != _FIRST_FD:
-        os.dup2(fd, _FIRST_FD, inheritable=False)
+    os.dup2(fd, _FIRST_FD, inheritable=False)  # the nursery's socket has that number: it is not `fd`
     os.closerange(_FIRST_FD + 1, _FD_LIMIT)
     return _FIRST_FD
 

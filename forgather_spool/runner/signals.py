@@ -71,10 +71,5 @@ def as_the_kernel_made_them() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-def name_of(number: int) -> str:
-    """For people: ``Killed``, ``Segmentation fault``."""
-    return _signal.strsignal(number) or f"signal {number}"
-
-
 def _nothing(number: int, frame: object) -> None:
     """Being caught is all: the byte in the pipe tells."""

@@ -198,3 +198,11 @@ def test_a_file_that_is_taken_back_while_others_are_admitted_is_no_error(spool):
     os.remove(f"{spool.paths.incoming}/b.json")
 
     assert list(coming) == []
+
+
+def test_what_is_named_like_no_spec_is_set_aside_once_nobody_can_be_copying_it(spool):
+    drop(spool, "notes.txt", b'{"argv": ["true"]}')
+
+    assert list(admit.admit(spool)) == [("notes.txt", "")]
+
+    assert "does not end in .json" in why(spool, "notes.txt")

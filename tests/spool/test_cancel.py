@@ -10,11 +10,12 @@ from forgather_spool.job import Result
 from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import batch, files
 from forgather_spool.spool.cancel import FEW, cancel_many
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
-from tests import file_system
-from tests.spool.crashing import dies_after
+from tests import builders, file_system
+from tests.spool.crashing import CHANGES, LOOKS, another_acts_after, dies_after
 
 MANY = FEW + 4
 
@@ -105,3 +106,31 @@ def test_whoever_dies_in_between_leaves_each_job_waiting_or_cancelled(tmp_path):
             break
 
     assert calls > 3 * MANY
+
+
+def test_many_that_ran_before_and_wait_to_run_again_are_cancelled_in_their_attempt(tmp_path):
+    spool = Spool(str(tmp_path / "home")).create()
+    entries = [builders.waiting_again(spool, retries=2) for _ in range(FEW + 1)]
+
+    assert sorted(cancel_many(spool, entries, "anna")) == sorted(job_id for _, job_id in entries)
+
+    for _, job_id in entries:
+        told = Result.from_document(files.read_document(spool.paths.result(job_id, 2)))
+        assert told.outcome == Cancelled("anna")
+
+
+def test_a_dispatcher_that_ends_interrupted_cancels_meanwhile_takes_nothing_from_them(tmp_path):
+    """It sees jobs in running/@cancel/ without a result, and cannot know that one is on its way."""
+    for calls in range(1000):
+        spool = Spool(str(tmp_path / f"{calls}")).create()
+        entries = [builders.submitted(spool) for _ in range(FEW + 1)]
+
+        with another_acts_after(calls, lambda spool=spool: settle(spool), names=CHANGES | LOOKS) as interrupted:
+            cancel_many(spool, entries, "anna")
+        settle(spool)
+        if not interrupted.has_acted:
+            break
+
+        assert sorted(place.job_id for place in ended_places(spool)) == sorted(job_id for _, job_id in entries), calls
+        assert {type(outcome(spool, job_id)) for _, job_id in entries} == {Cancelled}
+    assert calls > FEW

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,4 +54,12 @@ def test_folders_that_were_made_since_are_heard_too(spool: Spool) -> None:
         assert changes.wait(SOON_S)
         changes.take()
         builders.ended(spool)
+        assert changes.wait(SOON_S)
+
+
+def test_a_home_of_an_older_version_is_watched_as_far_as_it_goes(spool: Spool) -> None:
+    os.rmdir(spool.paths.held)
+    with contextlib.closing(Changes(spool)) as changes:
+        builders.submitted(spool)
+
         assert changes.wait(SOON_S)

@@ -98,14 +98,22 @@ def test_a_hundred_jobs_take_one_inotify_instance(spool: Spool) -> None:
 
 
 def test_events_that_were_lost_are_made_up_for_by_a_look(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = builders.running(spool)
+    builders.ended(spool)  # the day's folder is there
+    mine, other = builders.running(spool), builders.running(spool)
     read = Watch.read
-    with Ends(spool, [entry[1]]) as ends:
-        assert ends.next(by(0)) == []
-        builders.end(spool, entry)
-        monkeypatch.setattr(Watch, "read", lambda watch: [("", "", Watch.OVERFLOW)][: len(read(watch))])
 
-        assert ends.next(by()) == [entry[1]]
+    def lose(watch: Watch) -> list[tuple[str, str, int]]:
+        monkeypatch.setattr(Watch, "read", read)
+        builders.end(spool, mine)
+        read(watch)
+        return [("", "", Watch.OVERFLOW)]
+
+    with Ends(spool, [mine[1]]) as ends:
+        assert ends.next(by(0)) == []
+        monkeypatch.setattr(Watch, "read", lose)
+        builders.end(spool, other)
+
+        assert ends.next(by()) == [mine[1]]
 
 
 def test_the_ends_of_others_are_none(spool: Spool) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from forgather_spool.errors import NoSuchJob
+from forgather_spool.errors import NoSuchJob, StorageFailed
 from forgather_spool.job import State
 from forgather_spool.outcome import Exited
 from forgather_spool.spool import ended, families, files, place
@@ -24,7 +25,7 @@ from forgather_spool.spool.place import (
 )
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject
-from tests import builders
+from tests import builders, file_system
 from tests.waiting import wait_until
 
 
@@ -336,3 +337,38 @@ def test_a_start_that_says_no_time_is_a_problem_of_that_file(spool: Spool) -> No
     builders.spool_file(spool.paths.process(job_id, 1), {"version": 1, "started_at": 3})
 
     assert "started_at" in (look(spool, job_id).problem or "")
+
+
+def test_of_a_day_only_what_is_asked_for_is_found(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = builders.ended(spool)[1]
+    builders.ended(spool)
+
+    assert [place.job_id for place in ended.ended_among(spool, frozenset({job_id}))] == [job_id]
+    monkeypatch.setattr(ended, "ended_days", lambda spool: pytest.fail("nobody was asked for"))
+    assert list(ended.ended_among(spool, frozenset())) == []
+
+
+def test_one_removed_while_a_day_is_put_in_order_is_found_out_when_it_is_read(spool: Spool, monkeypatch) -> None:
+    first, second = builders.ended(spool), builders.ended(spool)
+    names = files.names
+    file_system.patch(monkeypatch, "names", lambda path: [*names(path), "q_1738012412345_a1b2c3d4.json"])
+
+    found = {place.job_id for place in ended_places(spool)}
+
+    assert found == {first[1], second[1], "q_1738012412345_a1b2c3d4"}
+    assert {job.job_id for job in read_all(spool, ended_places(spool))} == {first[1], second[1]}
+
+
+def test_a_day_that_cannot_be_looked_into_is_no_empty_day(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    builders.ended(spool)
+    really_open = os.open
+
+    def refuse(path, flags, *more, **named):
+        if flags & os.O_DIRECTORY:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(path, flags, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(StorageFailed, match="look into"):
+        list(ended_places(spool))

@@ -245,11 +245,10 @@ def test_an_age_before_all_time_spares_everything(spool: Spool) -> None:
     assert gone(spool, older_than_s=1e15) == []
 
 
-@pytest.mark.parametrize("day", ["9999-12-31", "2026-99-99"])
-def test_what_lies_in_a_day_that_is_none_is_left_alone(spool: Spool, day: str) -> None:
+def test_what_lies_in_a_day_that_is_none_is_left_alone(spool: Spool) -> None:
     job_id = ended(spool, 10)
     [place] = ended_places(spool)
-    os.rename(os.path.dirname(place.path), f"{spool.paths.done}/{day}")
+    os.rename(os.path.dirname(place.path), f"{spool.paths.done}/2026-02-30")
 
     assert gone(spool, older_than_s=days(5)) == []
     assert [place.job_id for place in ended_places(spool)] == [job_id]

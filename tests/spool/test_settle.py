@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from forgather_spool.dispatcher.settle import Settler
+from forgather_spool.dispatcher.settle import REMAINS_GRACE_S, Settler
+from forgather_spool.errors import StorageFailed
 from forgather_spool.host import proc
-from forgather_spool.job import Result
+from forgather_spool.job import Result, State
 from forgather_spool.outcome import Cancelled, Lost
 from forgather_spool.spool import attempts, files
+from forgather_spool.spool.look import look
 from forgather_spool.spool.queue import Entry, Spool, utc_now
 from tests import builders
 
@@ -184,3 +187,116 @@ def test_a_result_that_comes_between_two_looks_is_decided_on(
 
     assert looks[0] is False and looks[-1] is True
     assert spool.waiting() == [entry] and spool.attempt(entry[1]) == 2
+
+
+class Remains:
+    """A host in whose scopes one process is left; the signals it got."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    def members(self, scope: str) -> list[int]:
+        return [1]
+
+    def signal(self, scope: str, number: int) -> int:
+        self.signals.append(number)
+        return 1
+
+
+def test_what_a_dead_runner_left_gets_term_and_after_its_grace_kill(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remains, said = Remains(), []
+    settler = Settler(spool, remains, HOST, builders.BOOT_ID, said.append)
+    entry = builders.running(spool, preemptible=True)
+    now = [100.0]
+    monkeypatch.setattr("forgather_spool.dispatcher.settle.time.monotonic", lambda: now[0])
+
+    for seconds in (0, REMAINS_GRACE_S / 2, REMAINS_GRACE_S):
+        now[0] = 100.0 + seconds
+        assert settler.settle(entry) is not None, "the job has not ended while something of it runs"
+
+    assert remains.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert said == [f"{entry[1]}: its runner is gone; TERM to the 1 left"]
+
+
+def test_a_start_that_is_taken_in_the_moment_of_putting_back_is_left_to_its_runner(
+    spool: Spool, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = builders.claimed(spool)
+    withdraw = Spool.withdraw_claim
+
+    def runner_is_first(spool: Spool, job_id: str, *attempt: int) -> bool:
+        monkeypatch.setattr(Spool, "withdraw_claim", withdraw)
+        spool.start(job_id, HOST)
+        spool.write_result(job_id, builders.a_result())
+        return spool.withdraw_claim(job_id, *attempt)
+
+    monkeypatch.setattr(Spool, "withdraw_claim", runner_is_first)
+
+    assert settler.settle(entry) is None
+
+    assert look(spool, entry[1]).state is State.DONE
+
+
+def test_a_lost_job_whose_result_somebody_else_wrote_is_not_said_to_be_lost(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    settler = Settler(spool, EmptyMachine(), HOST, "this-boot", said.append)
+    entry = started_by_us(spool, boot_id="an-earlier-boot")
+    write = Spool.write_result
+
+    def another_is_first(spool: Spool, job_id: str, result: dict, attempt: int) -> bool:
+        write(spool, job_id, builders.a_result({"kind": "cancelled", "by": "anna"}), attempt)
+        return write(spool, job_id, result, attempt)
+
+    monkeypatch.setattr(Spool, "write_result", another_is_first)
+
+    assert settler.settle(entry) is None
+
+    assert (look(spool, entry[1]).result.outcome, said) == (Cancelled("anna"), [])
+
+
+def test_a_job_that_is_put_away_while_its_next_attempt_is_thought_of_has_none(
+    spool: Spool, settler: Settler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = builders.ending(spool)
+
+    def put_away(*args: object) -> None:
+        spool.finish(entry, HOST, utc_now())
+        raise FileNotFoundError
+
+    monkeypatch.setattr("forgather_spool.dispatcher.settle.next_attempt", put_away)
+
+    assert settler.settle(entry) is None
+
+    assert look(spool, entry[1]).state is State.DONE
+
+
+def test_a_spec_nobody_can_read_is_set_aside_unless_its_job_has_started(spool: Spool) -> None:
+    said: list[str] = []
+    settler = Settler(spool, EmptyMachine(), HOST, "this-boot", said.append)
+    damaged, started, fine = builders.taken(spool), builders.running(spool), builders.taken(spool)
+    for entry in (damaged, started):
+        builders.damage(spool.paths.taken(HOST, entry[1], 0))
+
+    settler.set_aside_bad_specs()
+
+    assert look(spool, damaged[1]).state is State.REJECTED
+    assert spool.taken(HOST) == sorted([started, fine])
+    assert [line.partition(":")[0] for line in said] == [damaged[1]]
+
+
+def test_a_spec_that_cannot_be_read_now_is_not_set_aside(spool: Spool, settler: Settler) -> None:
+    entry = builders.taken(spool)
+    builders.damage(spool.paths.taken(HOST, entry[1], 0))
+
+    def refuse(*args: object) -> None:
+        raise StorageFailed("a bad moment")
+
+    with pytest.MonkeyPatch.context() as bad_moment:
+        bad_moment.setattr(Spool, "taken_spec", refuse)
+        settler.set_aside_bad_specs()
+
+    assert spool.taken(HOST) == [entry]
