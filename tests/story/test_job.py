@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgather_spool.cli.job.command import job
-from forgather_spool.errors import Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
+from forgather_spool.errors import Busy, Missing, NoSuchJob, StorageFailed, UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.host import proc
 from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled
@@ -528,6 +528,25 @@ def test_rerun_with_other_options_and_without_what_held_it_back_then(spool: Spoo
     assert again is not None
     assert (told["gpus"], again.gpus, again.name, again.document["retries"]) == (3, 3, "again", 2)
     assert not {"after", "begin_at", "hold"} & again.document.keys()
+
+
+def test_a_key_counts_for_reruns_too(spool: Spool) -> None:
+    ended = builders.ended(spool, unique="nightly")
+
+    first = json.loads(printed("rerun", "--json", ended[1]))["job_id"]
+    assert look(spool, first).state is State.WAITING
+
+    for words in (["rerun", ended[1]], ["rerun", "--unique", "nightly", builders.submitted(spool)[1]]):
+        refused = failure(*words)
+        assert isinstance(refused, Busy)
+        assert first in str(refused)
+
+
+def test_what_rerun_changes_has_to_be_as_at_submit(spool: Spool) -> None:
+    entry = builders.submitted(spool)
+
+    for words in (["--group", ""], ["--unique", ""], ["--time", "0"]):
+        assert isinstance(failure("rerun", *words, entry[1]), UsageError)
 
 
 def test_status_of_a_job_that_trains_says_how_far_it_is(spool: Spool) -> None:

@@ -16,6 +16,7 @@ from forgather_spool.spool.families import look_all
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.names import family_of, index_of
 from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.submit import submit
 
 _OF_THAT_TIME = frozenset({"git_commit", "after", "after_unmet", "begin_at", "hold"})
 
@@ -30,6 +31,7 @@ def rerun_each(spool: Spool, job_ids: Sequence[str], given: Given, *, failed: bo
         NoSuchJob: one is gone.
         UnreadableFile: a spec cannot be read.
         UsageError: an option that cannot be meant, or none of them failed.
+        Busy: another job with its key waits or runs.
     """
     found = list(look_all(spool, job_ids))
     if failed:
@@ -63,10 +65,11 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
     left_out = _OF_THAT_TIME - {"git_commit"} if job.spec.document.get("snapshot") else _OF_THAT_TIME
     kept = {key: value for key, value in job.spec.document.items() if key not in left_out}
     family = family_of(job.job_id)
+    changed = fields(given)
     document: Document = {
         **kept,
         "priority": job.priority or 0,
-        **fields(given),
+        **changed,
         "rerun_of": family or job.job_id,
     }
     if family is not None:
@@ -74,11 +77,12 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
     check_together(document, spool)
     try:
         schema.check(document, schema.SPEC)
+        schema.check({"argv": ["-"], **changed}, schema.SPEC, unknown="refuse")  # what is new has to be as at submit
     except BadDocument as error:
         raise UsageError(f"{in_words(error.where)}: {error.problem}", hint="forgather job rerun --help") from None
     for remark in refuse_too_many_gpus(document, spool.paths):
         warn(remark)
-    job_id = spool.submit(document) if family is None else submit_one(spool, document)
+    job_id = submit(spool, document) if family is None else submit_one(spool, document)
     return {
         **({} if family is None else {"members": len(jobs)}),
         "job_id": job_id if family is None else f"{job_id}[*]",
