@@ -12,7 +12,7 @@ PREFIX ?= $(HOME)/.local
 INSTALLED := $(PREFIX)/share/forgather-spool/venv
 COMMAND := $(PREFIX)/bin/forgather
 
-MEASURED := tests/values tests/spool tests/host tests/story tests/data tests/dataset_server/test_settings.py
+MEASURED := tests/values tests/spool tests/host tests/story tests/data
 HEART := forgather_spool/spool/*,forgather_spool/runner/*,forgather_spool/dispatcher/launch.py,forgather_spool/dispatcher/settle.py,forgather_spool/dispatcher/steps.py
 
 .DELETE_ON_ERROR:

@@ -225,3 +225,13 @@ def test_a_damaged_request_to_stop_is_one_by_somebody(spool):
         request.write("{")
 
     assert spool.asked_to_stop_by(entry[1]) == "somebody"
+
+
+def test_where_other_programs_look_is_a_promise(tmp_path):
+    """Of `docs/reference/spool-format.md`: a trainer, a data set's reader, a script go there by themselves."""
+    paths, job_id = Spool(str(tmp_path)).paths, "q_1738012412345_a1b2c3d4"
+
+    assert paths.dataset_token(8766) == f"{tmp_path}/dataset_server/8766.token"
+    assert paths.dataset_config == f"{tmp_path}/dataset_server/config.yaml"
+    assert paths.auth_token(job_id, 1) == f"{tmp_path}/jobs/{job_id}/auth_token"
+    assert paths.script(job_id, 2) == f"{tmp_path}/jobs/{job_id}/attempt-2/script"
