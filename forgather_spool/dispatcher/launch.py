@@ -123,11 +123,11 @@ class Launcher:
         return told
 
     def ended(self, claim: Claim) -> None:
-        """Its job has left running/: its runner may run the next, if that comes in this pass; see `let_go`."""
+        """Its job has left running/: its runner may run the next, if that comes before `let_go`."""
         self._nursery.take_back(claim.runner_pid, claim.runner_start_ticks)
 
     def let_go(self) -> None:
-        """No launch follows now: what runners have no job any more exit."""
+        """No launch follows soon: what runners have no job any more exit."""
         self._nursery.let_go()
 
     def _may_run_another(self, claim: Claim) -> bool:

@@ -109,6 +109,8 @@ class Dispatcher:
     def step(self) -> None:
         """One pass: hear, admit, settle, decide, launch."""
         self._hear()
+        for job_id, attempt in self.nursery.over():
+            self.running.is_over(job_id, attempt)
         if time.monotonic() >= self._look_again_at:
             self.look()
         self._admit()
@@ -118,7 +120,8 @@ class Dispatcher:
         self.running.release()
         self._decide()
         self._take_events()
-        self.launcher.let_go()
+        if not len(self.deciding.waitlist):
+            self.launcher.let_go()  # else one that waits soon takes its place, or it goes by itself
         self._despite_trouble(lambda: self.giving_way.go_on(self._claims()))
         self._despite_trouble(self.telling.step)
 
@@ -138,13 +141,13 @@ class Dispatcher:
 
     def _poll_all(self, limit_s: float, more_fds: tuple[int, ...]) -> list[tuple[int, int]]:
         poll = select.poll()
-        host_fd = self.host.fileno()
+        others = (self.host.fileno(), self.nursery.fileno())
         fds = [
             self._watch.fileno(),
             *self.running.pidfds,
             *self.telling.pidfds,
             *more_fds,
-            *([] if host_fd is None else [host_fd]),
+            *(fd for fd in others if fd is not None),
         ]
         for fd in fds:
             poll.register(fd, select.POLLIN)
@@ -266,7 +269,7 @@ class Dispatcher:
                     self.deciding.try_later(event.entry[1], event.reason)
 
     def _decide(self) -> None:
-        decision = self.deciding.decide(self._claims(), self.running.lingering)
+        decision = self.deciding.decide(self.running.busy | self.launcher.claims, self.running.lingering)
         if decision is None:
             return
         for start in decision.starts:

@@ -3,6 +3,7 @@
 A pidfd per runner says at once that it ended, also for runners an earlier
 dispatcher launched. A job's cards are free when its scope is empty, not when
 its result stands: a dying CUDA process may hold its memory for seconds.
+A job without cards is over as soon as its runner says so, and another has its place.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from forgather_spool.host.base import Host
 from forgather_spool.job import Claim
 from forgather_spool.spool.queue import Entry
 
+MOST_OVER = 8  # a disk that takes results slowly must not gather runners without end
+
 
 class Running:
     """Claims of running jobs, and of ended ones whose scope still holds a process."""
@@ -27,6 +30,7 @@ class Running:
         self._pidfds: dict[str, int] = {}
         self._poll = select.poll()  # of all pidfds
         self._lingering: dict[str, Claim] = {}
+        self._over: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._claims) + len(self._lingering)
@@ -43,6 +47,21 @@ class Running:
     def claims(self) -> dict[str, Claim]:
         """Of jobs in running/, by job id."""
         return dict(self._claims)
+
+    @property
+    def busy(self) -> dict[str, Claim]:
+        """Of those of them that are not over, by job id."""
+        over = self._over
+        return {job_id: claim for job_id, claim in self._claims.items() if job_id not in over}
+
+    def is_over(self, job_id: str, attempt: int) -> None:
+        """Nobody of this attempt is left but its runner, which writes the result: another may have its place.
+
+        Not so with cards, nor when `MOST_OVER` others are at their results.
+        """
+        claim = self._claims.get(job_id)
+        if claim is not None and claim.attempt == attempt and not claim.gpus and len(self._over) < MOST_OVER:
+            self._over.add(job_id)
 
     @property
     def lingering(self) -> dict[str, Claim]:
@@ -84,6 +103,7 @@ class Running:
     def forget(self, job_id: str) -> Claim:
         """It has left running/; its claim. Its cards, if it has any, stay taken while its scope holds anybody."""
         claim = self._claims.pop(job_id)
+        self._over.discard(job_id)
         del self._entries[job_id]
         self._close_pidfd(job_id)
         if claim.gpus and self._host.members(claim.scope):

@@ -6,7 +6,8 @@ dispatcher alone. So when the dispatcher dies, every child that waits reads the
 end of its pipe and exits.
 
 A runner whose pipe is kept open may run another job after its own: `take_back`
-it when that has ended, and the next `hatch` gives it out again.
+it when that has ended, and the next `hatch` gives it out again. Each says through
+one pipe of ours that its job is over, a commit or two before it has ended; `over`.
 
 Light: a dispatcher starts its nursery before it loads the rest of itself.
 """
@@ -22,7 +23,7 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.errors import Missing
 from forgather_spool.host import proc
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES, TOLD
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES, OVER_BYTES, TOLD, read_over
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Nursery:
         self._home = home
         self._pid: int | None = None
         self._sock: _socket.socket | None = None
+        self._over_fds: tuple[int, int] | None = None  # the ends of the pipe through which runners say so
         self._awaited_fd = -1  # the go-pipe of the child that is asked for and not taken yet
         self._lent: dict[tuple[int, int], Hatched] = {}  # by pid and start time: those that may run another job
         self._free: list[Hatched] = []  # those of them whose job has ended
@@ -88,7 +90,7 @@ class Nursery:
             try:
                 child = self._take()
             except (OSError, EOFError) as error:  # the nursery has died; its waiting children with it
-                self.close()
+                self._end_nursery()
                 why = str(error) or "it ended"
                 continue
             if proc.is_alive(child.pid, child.start_ticks):
@@ -102,7 +104,7 @@ class Nursery:
         try:
             self._ask()
         except OSError:
-            self.close()
+            self._end_nursery()
 
     def tell(self, hatched: Hatched) -> None:
         """Have the child make ready for its job while its scope comes up; its claim stands. `go` is still to come."""
@@ -126,6 +128,22 @@ class Nursery:
         else:
             os.close(hatched.go_fd)
 
+    def fileno(self) -> int | None:
+        """Readable when `over` has something to tell."""
+        return None if self._over_fds is None else self._over_fds[0]
+
+    def over(self) -> list[tuple[str, int]]:
+        """Jobs and attempts of which nobody is left, whose runners are at their results; each once. Never blocks."""
+        if self._over_fds is None:
+            return []
+        said = b""
+        while True:
+            try:
+                chunk = os.read(self._over_fds[0], OVER_BYTES)
+            except BlockingIOError:
+                return read_over(said)
+            said += chunk
+
     def take_back(self, pid: int, start_ticks: int) -> None:
         """The job of this runner lies in done/: the next `hatch` may give it out, until `let_go`. Unknown is fine."""
         lent = self._lent.pop((pid, start_ticks), None)
@@ -142,7 +160,14 @@ class Nursery:
         os.close(hatched.go_fd)
 
     def close(self) -> None:
-        """End the nursery; what it hatched lives on, for the job it has. The next `hatch` starts another."""
+        """End the nursery; what it hatched lives on, for the job it has."""
+        self._end_nursery()
+        for fd in self._over_fds or ():
+            os.close(fd)
+        self._over_fds = None
+
+    def _end_nursery(self) -> None:
+        """What it hatched lives on, for the job it has. The next `hatch` starts another."""
         self._free.extend(self._lent.values())
         self._lent.clear()
         self.let_go()
@@ -160,9 +185,11 @@ class Nursery:
         if self._awaited_fd >= 0:
             return
         sock = self._sock or self._start()
+        if self._over_fds is None:
+            self._over_fds = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         read_fd, go_fd = os.pipe2(os.O_CLOEXEC)
         try:
-            _send_with(sock, HATCH, read_fd)
+            _send_with(sock, HATCH, read_fd, self._over_fds[1])
         except OSError:
             os.close(go_fd)
             raise
@@ -181,7 +208,7 @@ class Nursery:
         return Hatched(reply["pid"], reply["start_ticks"], go_fd)
 
     def _start(self) -> _socket.socket:
-        self.close()
+        self._end_nursery()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         command = [sys.executable, "-E", "-s", "-S", MAIN, str(THEIR_FD), self._home]
         null = ((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(THEIR_FD))
@@ -218,9 +245,10 @@ def _write(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _send_with(sock: _socket.socket, data: bytes, fd: int) -> None:
-    """`data`, and a descriptor of ours with it."""
-    sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(FD_BYTES, sys.byteorder))])
+def _send_with(sock: _socket.socket, data: bytes, *fds: int) -> None:
+    """`data`, and descriptors of ours with it."""
+    rights = b"".join(fd.to_bytes(FD_BYTES, sys.byteorder) for fd in fds)
+    sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
 
 
 def _reply(sock: _socket.socket) -> dict[str, Any]:

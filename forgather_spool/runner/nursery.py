@@ -13,7 +13,9 @@ nursery ends with its socket; runners that have gone live on.
 Of a runner whose job has no cards a dispatcher keeps its end of the pipe open.
 When the job lies in done/ the runner waits there once more, and saves the next
 job a fork: a third to a half of what a short job costs. systemd moves it from
-the old scope to the new one. One whose job may be run again, or that found its
+the old scope to the new one. All write to one over-pipe of the dispatcher's as
+soon as their command and all it has left are gone: the next job need not wait
+until the result of the last is on disk. One whose job may be run again, or that found its
 start taken, exits as ever.
 """
 
@@ -56,53 +58,56 @@ def serve(socket_fd: int, home: str) -> None:
     parse(b"{}")  # loads what parsing needs: 7 ms that no child should spend
     gc.collect()
     gc.freeze()  # else the first collection in each child would copy every page
-    while (go_fd := _receive(sock)) is not None:
-        reply = _hatch(go_fd, home)
-        os.close(go_fd)
+    while (fds := _receive(sock)) is not None:
+        reply = _hatch(*fds, home)
+        for fd in fds:
+            os.close(fd)
         try:
             sock.send(dump(reply))
         except OSError:
             return
 
 
-def _receive(sock: _socket.socket) -> int | None:
-    """The read end of the go-pipe of a child to hatch; None when the dispatcher is gone."""
-    room = _socket.CMSG_SPACE(FD_BYTES)
+def _receive(sock: _socket.socket) -> tuple[int, int] | None:
+    """The ends of the go-pipe and the over-pipe for a child to hatch; None when the dispatcher is gone."""
+    room = _socket.CMSG_SPACE(2 * FD_BYTES)
     try:
         data, ancillary, _, _ = sock.recvmsg(len(HATCH), room, _socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
     if not data or not ancillary:
         return None
-    return int.from_bytes(ancillary[0][2][:FD_BYTES], sys.byteorder)
+    fds = ancillary[0][2]
+    go_fd, over_fd = (int.from_bytes(fds[at : at + FD_BYTES], sys.byteorder) for at in (0, FD_BYTES))
+    return go_fd, over_fd
 
 
-def _hatch(go_fd: int, home: str) -> Document:
+def _hatch(go_fd: int, over_fd: int, home: str) -> Document:
     """Fork a child that waits for its go; what to answer the dispatcher."""
     try:
         pid = os.fork()
     except OSError as error:  # the nursery must go on; the dispatcher puts this job back
         return {"error": str(error)}
     if pid == 0:  # pragma: no cover - coverage follows a forked child from its next call on
-        _live(go_fd, home)
+        _live(go_fd, over_fd, home)
     ticks = proc.start_ticks(pid)
     if ticks is None:
         return {"error": f"the child {pid} ended at once"}
     return {"pid": pid, "start_ticks": ticks}
 
 
-def _live(go_fd: int, home: str) -> None:
+def _live(go_fd: int, over_fd: int, home: str) -> None:
     """The child's whole life; does not return."""
     request = None
     try:
         os.setsid()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _prctl(_PR_SET_NAME, b"forgather-run", 0, 0, 0)
-        go_fd = _keep_only(go_fd)
+        go_fd, over_fd = _keep_only(go_fd, over_fd)
         signals.as_the_kernel_made_them()
         watch = Watch()
         request, problem = _await_go(go_fd, home)
-        while request is not None and run_job(request, problem, home, watch):
+        while request is not None and run_job(request, problem, home, watch, over_fd):
             request, problem = _await_go(go_fd, home) if _is_told_soon(go_fd) else (None, None)
     except BaseException as error:  # a forked child: SystemExit too must not run on as a second nursery
         _report("forgather-run" if request is None else request.job_id, error)
@@ -132,11 +137,13 @@ def _is_told_soon(go_fd: int) -> bool:
     return bool(poll.poll(NEXT_WITHIN_S * 1000))
 
 
-def _keep_only(fd: int) -> int:
-    """Close every other descriptor from 3 on: the nursery's socket above all. The new number of `fd`."""
-    os.dup2(fd, _FIRST_FD, inheritable=False)  # the nursery's socket has that number: it is not `fd`
-    os.closerange(_FIRST_FD + 1, _FD_LIMIT)
-    return _FIRST_FD
+def _keep_only(*fds: int) -> tuple[int, ...]:
+    """Close every other descriptor from 3 on: the nursery's socket above all. The new numbers of `fds`, which rise."""
+    for new, fd in enumerate(fds, _FIRST_FD):
+        assert fd > new  # the nursery's socket has the first number, so none is overwritten that is still to be moved
+        os.dup2(fd, new, inheritable=False)
+    os.closerange(_FIRST_FD + len(fds), _FD_LIMIT)
+    return tuple(range(_FIRST_FD, _FIRST_FD + len(fds)))
 
 
 def _report(identifier: str, error: BaseException) -> None:

@@ -23,7 +23,7 @@ from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.family import Family
 from forgather_spool.runner.journal_copy import JournalCopy
 from forgather_spool.runner.output import OutputLog
-from forgather_spool.runner.request import Request
+from forgather_spool.runner.request import Request, over
 from forgather_spool.runner.requests import StopRequests
 from forgather_spool.runner.result import describe, leave_result, outcome_of
 from forgather_spool.runner.spawn import Spawned, spawn
@@ -49,10 +49,10 @@ def make_ready(request: Request, home: str) -> str | None:
     return None
 
 
-def run_job(request: Request, problem: str | None, home: str, watch: Watch) -> bool:
+def run_job(request: Request, problem: str | None, home: str, watch: Watch, over_fd: int = -1) -> bool:
     """Run it and leave its result; or, when the start is not ours to take, leave everything as it is.
 
-    `problem` is what `make_ready` said.
+    `problem` is what `make_ready` said. `over_fd` is told once nobody of the job is left.
     True: it lies in done/, nothing of it is left, and this process may run another.
     """
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
@@ -65,10 +65,19 @@ def run_job(request: Request, problem: str | None, home: str, watch: Watch) -> b
         return False
     attempt = Attempt(spool, request, caught, watch, journal)
     result = attempt.run()
+    _say_over(over_fd, request)
     watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # to close it would take milliseconds
     is_over = leave_result(spool, request.entry, request.host, result, journal, is_last=lambda: attempt.is_last(result))
     journal.close()
     return is_over and signals.SIGTERM not in caught.close()
+
+
+def _say_over(fd: int, request: Request) -> None:
+    """The dispatcher may go on with the next job. Of the end it learns from done/, whether or not it hears this."""
+    try:
+        os.write(fd, over(request.job_id, request.attempt))
+    except OSError:
+        pass  # it has gone, or is far behind: the pipe is full
 
 
 def _take_start(spool: Spool, request: Request) -> str | None:

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.cli.job.stopping import force_kill
+from forgather_spool.dispatcher.running import MOST_OVER, Running
 from forgather_spool.errors import StorageFailed
 from forgather_spool.host import proc
+from forgather_spool.host.process import ProcessHost
 from forgather_spool.job import Result
 from forgather_spool.outcome import Cancelled, Exited
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool import settings
 from forgather_spool.spool.queue import Entry
-from tests.builders import BOOT_ID, HOST
+from tests.builders import BOOT_ID, HOST, a_claim
 from tests.story.bench_of_runners import Bench, ended
 from tests.story.world import World
 from tests.waiting import wait_until
@@ -112,6 +114,53 @@ def _an_idle_runner(bench: Bench) -> Hatched:
     entry, runner = bench.launch(keep=True)
     bench.result(entry)
     return runner
+
+
+def test_a_runner_says_that_its_job_is_over_before_the_result_is_on_disk(bench: Bench) -> None:
+    tmp, aside = bench.spool.paths.tmp, f"{bench.spool.paths.tmp}.aside"
+    entry, _ = bench.launch(f"mv {tmp} {aside}; exit 3")
+    told: list[tuple[str, int]] = []
+
+    wait_until(lambda: told.extend(bench.nursery.over()) or told)
+
+    assert told == [(entry[1], 1)]
+    assert not bench.spool.has_result(entry[1])
+    os.rename(aside, tmp)
+    assert bench.result(entry).outcome == Exited(3)
+
+
+def test_the_next_job_starts_while_the_result_of_the_last_is_put_away(world: World) -> None:
+    """The second makes room for the first one's end: had it to wait for that, neither would come."""
+    settings.change_dispatch(world.spool.paths, no_gpu_limit=1)
+    done = world.spool.paths.done
+    first = world.submit(f"mv {done} {done}.aside; exit 3")
+    second = world.submit(f"mv {done}.aside {done}; exit 4")
+
+    world.dispatch_all()
+
+    assert [world.wait_done(entry).outcome for entry in (first, second)] == [Exited(3), Exited(4)]
+
+
+def test_a_job_with_cards_keeps_its_place_until_its_runner_has_gone() -> None:
+    running = Running(ProcessHost())
+    for name, cards in (("with", (0,)), ("without", ())):
+        running.watch((0, name), a_claim((0, name), cards=cards))
+        running.is_over(name, 1)
+        running.is_over(name, 2)
+
+    assert list(running.busy) == ["with"]
+    assert list(running.claims) == ["with", "without"]
+    running.close()
+
+
+def test_a_disk_that_takes_results_slowly_gathers_few_runners() -> None:
+    running = Running(ProcessHost())
+    for number in range(2 * MOST_OVER):
+        running.watch((0, str(number)), a_claim((0, str(number))))
+        running.is_over(str(number), 1)
+
+    assert len(running.busy) == MOST_OVER
+    running.close()
 
 
 def test_with_nothing_more_to_do_it_exits(bench: Bench) -> None:
