@@ -46,7 +46,7 @@ def claimed(
 def running(spool: Spool, entry: Entry | None = None, *, output: bytes | None = None, **how: Any) -> Entry:
     """A job whose runner has started it; `output` is what it wrote so far."""
     entry = claimed(spool, entry, **how)
-    assert spool.start(entry[1], how.get("host", HOST))
+    assert spool.start(entry[1])
     process = {"version": 1, "pid": os.getpid(), "start_ticks": 1, "started_at": utc_now()}
     spool_file(spool.paths.process(entry[1], spool.attempt(entry[1])), process)
     if output is not None:

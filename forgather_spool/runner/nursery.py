@@ -5,8 +5,8 @@ memory with the others. Forked from here and not from the dispatcher, it is lean
 single-threaded and knows none of the dispatcher's descriptors.
 
 A child is there before its job: it waits at its go-pipe, while the dispatcher
-writes its claim. Told what it may run, it makes ready; it runs it when it gets
-its go, which is once it is in its scope. If the dispatcher dies before, the pipe
+writes its claim. Told what it may run, it makes ready while its scope comes up; it runs
+it when it gets its go, which is once it is in its scope. If the dispatcher dies before, the pipe
 ends and the child exits: it must never run a command outside its scope. The
 nursery ends with its socket; runners that have gone live on.
 
@@ -126,7 +126,7 @@ def _await_go(go_fd: int, home: str) -> tuple[Request | None, str | None]:
         said += chunk
         if request is None and TOLD in said:
             request = Request.from_bytes(said.partition(TOLD)[0])
-            problem = make_ready(request, home)
+            problem = None if said.endswith(GO) else make_ready(request, home)  # else there is no time to use for it
     return request, problem
 
 

@@ -20,7 +20,17 @@ GO = b"\x06"  # after that: run it
 class Request:
     """One attempt of one job. `env` is the host's share of the job's environment."""
 
-    __slots__ = ("attempt", "cuda_visible_devices", "env", "gpus", "host", "job_id", "priority", "scope")
+    __slots__ = (
+        "attempt",
+        "cuda_visible_devices",
+        "env",
+        "gpus",
+        "host",
+        "is_claim_durable",
+        "job_id",
+        "priority",
+        "scope",
+    )
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.job_id: str = document["job_id"]
@@ -31,6 +41,7 @@ class Request:
         self.env: dict[str, str] = document["env"]
         self.gpus: list[Document] = document["gpus"]
         self.cuda_visible_devices: str = document["cuda_visible_devices"] or ""
+        self.is_claim_durable = False  # not told: the runner's own note of what it has done for it
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:

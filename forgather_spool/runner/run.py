@@ -1,6 +1,6 @@
 """One attempt of one job, from its go to its result.
 
-    make ready  ->  claim.json is ours?  ->  take the start  ->  prepare  ->  run, watch over it  ->  result  ->  done/
+    (make ready)  ->  our claim?  ->  take the start  ->  prepare  ->  run, watch over it  ->  result  ->  done/
 
 Taking the start is a rename that succeeds once: whoever fails it runs nothing.
 From there on there is a result, unless this process is killed: then the empty
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 def make_ready(request: Request, home: str) -> str | None:
     """Have what leads to the start on disk for good, while the scope comes up. A sentence: nothing may be run."""
     try:
-        Spool(home).make_claim_durable(request.job_id, request.host, request.attempt)
+        Spool(home).make_claim_durable(request.job_id, request.attempt)
+        request.is_claim_durable = True
     except FileNotFoundError:
         return "its claim was withdrawn"
     except (StorageFailed, UnreadableFile) as error:
@@ -52,7 +53,7 @@ def make_ready(request: Request, home: str) -> str | None:
 def run_job(request: Request, problem: str | None, home: str, watch: Watch, over_fd: int = -1) -> bool:
     """Run it and leave its result; or, when the start is not ours to take, leave everything as it is.
 
-    `problem` is what `make_ready` said. `over_fd` is told once nobody of the job is left.
+    `problem` is what `make_ready` said, None if it was not asked. `over_fd` is told once nobody of the job is left.
     True: it lies in done/, nothing of it is left, and this process may run another.
     """
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
@@ -95,8 +96,9 @@ def _take_start(spool: Spool, request: Request) -> str | None:
     if claim["runner"] != {"pid": me, "start_ticks": proc.start_ticks(me)} or claim["attempt"] != request.attempt:
         return "its claim names another runner"
     try:
-        return None if spool.take_start(job_id, request.attempt) else "its claim was withdrawn"
-    except StorageFailed as error:
+        is_ours = spool.start(job_id, request.attempt, is_claim_durable=request.is_claim_durable)
+        return None if is_ours else "its claim was withdrawn"
+    except (FileNotFoundError, StorageFailed, UnreadableFile) as error:
         # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
         return str(error)
 

@@ -212,35 +212,42 @@ class Spool:
 
     # -- steps of a runner ------------------------------------------------------------------------------------------
 
-    def start(self, job_id: str, host: str, attempt: int | None = None) -> bool:
+    def start(self, job_id: str, attempt: int | None = None, *, is_claim_durable: bool = False) -> bool:
         """Take the start of this attempt. False: the claim was withdrawn, and nothing may be run.
 
-        From here on the attempt is on disk for good, with all that led to it.
+        From here on the attempt is on disk for good, with all that must not be
+        undone: its folder, and in it the start. One commit of the disk has it
+        all, since the rename comes before the syncs. A power cut among these
+        may leave a start that cannot be read: the job is lost, and nothing of
+        it has run. Where the spec lies is not synced; back in queue/, it has
+        started all the same, and is settled instead of launched.
+
+        `is_claim_durable`: `make_claim_durable` came before, and there is less to do.
+
+        Raises:
+            StorageFailed: perhaps it is taken, but not for good; nothing may be run.
         """
+        attempt = attempt or self.attempt(job_id)
+        claim, started = self.paths.claim(job_id, attempt), self.paths.started(job_id, attempt)
         try:
-            self.make_claim_durable(job_id, host, attempt)
+            files.move(claim, started, durable=False)
         except FileNotFoundError:
             return False
-        return self.take_start(job_id, attempt)
+        if not is_claim_durable:
+            files.make_durable(started)
+            files.make_names_durable(self.paths.jobs)
+        files.make_names_durable(self.paths.attempt(job_id, attempt))
+        return True
 
-    def make_claim_durable(self, job_id: str, host: str, attempt: int | None = None) -> None:
-        """The claim's text, the job's folder and its place in running/`host`/: no harm if no `take_start` follows.
+    def make_claim_durable(self, job_id: str, attempt: int | None = None) -> None:
+        """The claim's text and the job's folder, before its time has come: no harm if no `start` follows.
 
         Raises:
             FileNotFoundError: the claim was withdrawn.
             StorageFailed: never try it again, for the next sync may say that all is well (`files/syncing.py`).
         """
         files.make_durable(self.paths.claim(job_id, attempt or self.attempt(job_id)))
-        files.make_names_durable(self.paths.jobs, self.paths.running_on(host))
-
-    def take_start(self, job_id: str, attempt: int | None = None) -> bool:
-        """The start itself, durable; `make_claim_durable` came before. False: the claim was withdrawn."""
-        attempt = attempt or self.attempt(job_id)
-        try:
-            files.move(self.paths.claim(job_id, attempt), self.paths.started(job_id, attempt))
-        except FileNotFoundError:
-            return False
-        return True
+        files.make_names_durable(self.paths.jobs)
 
     # -- ending -----------------------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def claim_of(entry: Entry, attempt: int) -> Document:
     }  # fmt: skip
 
 
-def run(spool: Spool, entry: Entry, say: Say, attempt: int = 1) -> None:
+def run(spool: Spool, entry: Entry, say: Say, attempt: int = 1, *, is_claim_durable: bool = False) -> None:
     """A runner, as `runner/run.py` goes about it: what it starts has run once this says so.
 
     A job that may be tried again fails the first time; one that was asked for its cards gives them away.
@@ -48,7 +48,7 @@ def run(spool: Spool, entry: Entry, say: Say, attempt: int = 1) -> None:
     spec = spool.taken_spec(HOST, entry)
     fails = attempt == 1 and bool(spec["retries"])
     wanted = preempt.wanted_by(spool.paths, entry[1], attempt)
-    if not spool.start(entry[1], HOST, attempt):
+    if not spool.start(entry[1], attempt, is_claim_durable=is_claim_durable):
         return
     say("ran", f"{entry[1]} {attempt}")
     outcome = (
@@ -153,6 +153,16 @@ def a_run(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
     run(spool, entry, disk.say)
 
 
+def a_run_in_a_scope(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    """There is time to make the claim durable before the start."""
+    entry = enter(spool, disk)
+    yield
+    yield from launched(spool, entry)
+    spool.make_claim_durable(entry[1])
+    yield
+    run(spool, entry, disk.say, is_claim_durable=True)
+
+
 def a_launch_put_back(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
     entry = enter(spool, disk)
     yield from launched(spool, entry)
@@ -250,8 +260,8 @@ def a_stop_while_it_launches(spool: Spool, disk: powerloss.Disk, enter: Enter) -
 
 
 LIVES = [
-    a_run, a_run_that_is_forgotten, a_launch_put_back, a_cancel, a_stop_while_it_launches, a_second_try,
-    a_run_that_gives_way, a_hold, a_changed_priority,
+    a_run, a_run_in_a_scope, a_run_that_is_forgotten, a_launch_put_back, a_cancel, a_stop_while_it_launches,
+    a_second_try, a_run_that_gives_way, a_hold, a_changed_priority,
 ]  # fmt: skip
 
 

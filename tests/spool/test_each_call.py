@@ -94,7 +94,7 @@ def live(spool: Spool) -> Callable[[], object]:
     def step() -> None:
         spool.claim(entry, builders.HOST)
         spool.write_claim(entry[1], builders.a_claim(entry).as_document())
-        spool.start(entry[1], builders.HOST)
+        spool.start(entry[1])
         spool.write_result(entry[1], builders.a_result())
         spool.finish(entry, builders.HOST, utc_now())
 

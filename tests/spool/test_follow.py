@@ -28,7 +28,7 @@ def test_a_follower_sees_a_job_through_all_its_states(spool: Spool) -> None:
         assert follower.look() is State.WAITING
         builders.claimed(spool, entry)
         assert follower.look() is State.LAUNCHING
-        spool.start(entry[1], builders.HOST)
+        spool.start(entry[1])
         assert follower.look() is State.RUNNING
         spool.write_result(entry[1], builders.a_result())
         assert follower.look() is State.ENDING

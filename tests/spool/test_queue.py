@@ -57,10 +57,10 @@ def test_a_claim_is_either_started_or_withdrawn(spool):
     spool.write_claim(entry[1], {"version": 1})
 
     assert spool.withdraw_claim(entry[1])
-    assert not spool.start(entry[1], HOST)
+    assert not spool.start(entry[1])
 
     spool.write_claim(entry[1], {"version": 1})
-    assert spool.start(entry[1], HOST)
+    assert spool.start(entry[1])
     assert not spool.withdraw_claim(entry[1])
     assert spool.has_started(entry[1])
 
@@ -215,7 +215,7 @@ def test_a_start_is_not_taken_from_a_claim_that_was_withdrawn(spool):
     spool.write_claim(entry[1], {"version": 1})
     spool.withdraw_claim(entry[1])
 
-    assert not spool.take_start(entry[1])
+    assert not spool.start(entry[1])
 
 
 def test_a_damaged_request_to_stop_is_one_by_somebody(spool):

@@ -86,7 +86,7 @@ def test_a_start_and_a_withdrawal_of_one_claim_never_both_succeed(tmp_path):
         spool.write_claim(job_id, {"version": 1})
 
         def start_or_withdraw(n, job_id=job_id):
-            return spool.withdraw_claim(job_id) if n % 2 else spool.start(job_id, "box")
+            return spool.withdraw_claim(job_id) if n % 2 else spool.start(job_id)
 
         won = race(start_or_withdraw, 4, FORK.Queue())
 
@@ -126,7 +126,7 @@ def test_a_start_and_a_withdrawal_never_both_succeed_wherever_one_comes_between(
         job_id = spool.submit({"argv": ["true"], "priority": 0})
         spool.claim((0, job_id), "box")
         spool.write_claim(job_id, {"version": 1})
-        acts = [lambda job_id=job_id: spool.start(job_id, "box"), lambda job_id=job_id: spool.withdraw_claim(job_id)]
+        acts = [lambda job_id=job_id: spool.start(job_id), lambda job_id=job_id: spool.withdraw_claim(job_id)]
         act, other = acts if first == "start" else acts[::-1]
         won = []
 

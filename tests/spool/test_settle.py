@@ -50,7 +50,7 @@ def started_by_us(spool: Spool, boot_id: str, entry: Entry | None = None) -> Ent
         "scope": f"forgather-job-{entry[1]}-1.scope", "runner": me, "claimed_at": utc_now(),
     }  # fmt: skip
     spool.write_claim(entry[1], claim)
-    spool.start(entry[1], HOST)
+    spool.start(entry[1])
     return entry
 
 

@@ -114,7 +114,7 @@ class Jobs(RuleBasedStateMachine):
         run = entry[1], self.spool.attempt(entry[1])
         before = self.spool.has_started(*run)
         with dies_after(death):
-            self.spool.start(entry[1], HOST, run[1])
+            self.spool.start(entry[1], run[1])
         if self.spool.has_started(*run) and not before:
             self.starts[run] = self.starts.get(run, 0) + 1
 

@@ -130,7 +130,7 @@ def test_after_a_restart_of_the_machine_running_jobs_are_lost_and_waiting_ones_r
             "runner": {"pid": os.getpid(), "start_ticks": proc.start_ticks(os.getpid())},
         }  # fmt: skip
         world.spool.write_claim(entry[1], claim)
-    world.spool.start(ran[1], HOST)
+    world.spool.start(ran[1])
 
     world.dispatch_all()
 

@@ -447,7 +447,7 @@ def test_force_kill_reaches_the_job_of_a_runner_that_does_not_react(
     claim = builders.a_claim(entry, host=proc.host_name()).as_document()
     runner = {"pid": victim.pid, "start_ticks": proc.start_ticks(victim.pid)}
     spool.write_claim(entry[1], claim | {"scope": scope, "boot_id": proc.boot_id(), "runner": runner})
-    spool.start(entry[1], proc.host_name())
+    spool.start(entry[1])
 
     def dispatcher() -> None:
         victim.wait()
@@ -471,7 +471,7 @@ def test_force_kill_needs_no_space_on_the_disk(spool: Spool, monkeypatch: pytest
     claim = builders.a_claim(entry, host=proc.host_name()).as_document()
     runner = {"pid": victim.pid, "start_ticks": proc.start_ticks(victim.pid)}
     spool.write_claim(entry[1], claim | {"scope": scope, "boot_id": proc.boot_id(), "runner": runner})
-    spool.start(entry[1], proc.host_name())
+    spool.start(entry[1])
 
     def full(*_: object, **__: object) -> None:
         raise StorageFailed("cannot write x: No space left on device")

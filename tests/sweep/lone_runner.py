@@ -36,7 +36,8 @@ def main(home: str, job_id: str, *cards: str) -> int:
     }  # fmt: skip
     result.TRY_AGAIN_S = 0.02
     told = Request(request)
-    run_job(told, make_ready(told, home), home, Watch())
+    problem = make_ready(told, home) if cards else None  # as with a scope, and as without
+    run_job(told, problem, home, Watch())
     return 0
 
 

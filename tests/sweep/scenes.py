@@ -38,7 +38,7 @@ def everything_half_done(world: World) -> None:
         world.spool.claim(entry, HOST)
         world.spool.write_claim(entry[1], claim_of_the_dead(entry))
     for entry in (started, ending):
-        world.spool.start(entry[1], HOST)
+        world.spool.start(entry[1])
     _leave_result(world, ending)
     for entry in (cancelling, cancelled):
         os.rename(world.spool.paths.queued(entry[1], 0), world.spool.paths.taken(CANCEL, entry[1], 0))
@@ -58,7 +58,7 @@ def to_be_run_again(world: World) -> None:
     for entry in (failed, decided, lost):
         world.spool.claim(entry, HOST)
         world.spool.write_claim(entry[1], claim_of_the_dead(entry))
-        world.spool.start(entry[1], HOST)
+        world.spool.start(entry[1])
     for entry in (failed, decided):
         _leave_result(world, entry, exit_code=1)
     again = {"version": 1, "reason": "retry", "retries": 1, "after_outcome": {"kind": "exited", "exit_code": 1}}
@@ -81,7 +81,7 @@ def order_half_done(world: World) -> None:
     gave_way = world.submit(LINE, preemptible=True)
     world.spool.claim(gave_way, HOST)
     world.spool.write_claim(gave_way[1], claim_of_the_dead(gave_way))
-    world.spool.start(gave_way[1], HOST)
+    world.spool.start(gave_way[1])
     preempt.want(world.spool.paths, gave_way[1], 1, runs[1])
     preempt.tell_to_end(world.spool.paths, gave_way[1], 1, by=f"preemption for {runs[1]}")
     (world.folder / "ran").write_text(f"{gave_way[1]} 1\n")

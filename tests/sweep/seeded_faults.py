@@ -108,8 +108,8 @@ FAULTS = (
     Fault(
         "a runner starts without renaming its claim",
         "runner/run.py",
-        "        return None if spool.take_start(job_id, request.attempt) else",
-        "        return None if job_id else",
+        "        is_ours = spool.start(job_id, request.attempt, is_claim_durable=request.is_claim_durable)\n",
+        "        is_ours = True\n",
         f"{RUNNER_KILLED}[0]",
     ),
     Fault(
