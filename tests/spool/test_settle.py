@@ -228,7 +228,7 @@ def test_a_start_that_is_taken_in_the_moment_of_putting_back_is_left_to_its_runn
 
     def runner_is_first(spool: Spool, job_id: str, *attempt: int) -> bool:
         monkeypatch.setattr(Spool, "withdraw_claim", withdraw)
-        spool.start(job_id, HOST)
+        spool.start(job_id)
         spool.write_result(job_id, builders.a_result())
         return spool.withdraw_claim(job_id, *attempt)
 

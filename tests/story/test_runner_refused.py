@@ -163,10 +163,10 @@ def test_a_start_that_is_not_durable_starts_nothing(spool: Spool, monkeypatch: p
     claim["runner"] = {"pid": os.getpid(), "start_ticks": proc.start_ticks(os.getpid())}
     spool.write_claim(entry[1], claim)
 
-    def refuse(*args: object) -> bool:
+    def refuse(*args: object, **how: object) -> bool:
         raise StorageFailed("cannot sync")
 
-    monkeypatch.setattr(Spool, "take_start", refuse)
+    monkeypatch.setattr(Spool, "start", refuse)
 
     assert run._take_start(spool, request_for(entry)) == "cannot sync"
 
