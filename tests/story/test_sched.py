@@ -289,7 +289,8 @@ def test_settings_that_cannot_be_read_are_why_nothing_starts(spool: Spool) -> No
 def test_the_limit_of_jobs_without_a_card(spool: Spool) -> None:
     builders.running(spool, host=HERE)
     builders.submitted(spool)
-    printed("limit", "1")
+    assert printed("limit") == "jobs without a card at once: default\n"
+    assert printed("limit", "1") == printed("limit") == "jobs without a card at once: 1\n"
     assert told("list", "--state", "waiting")["jobs"][0]["reason"]["code"] == "no_gpu_limit"
 
     printed("limit", "default")
@@ -491,9 +492,9 @@ def test_why_of_a_job_that_does_not_wait_says_how_it_is(spool: Spool) -> None:
 
 
 def test_how_long_a_job_waits_until_cards_are_kept_for_it_is_the_owners_choice(spool: Spool) -> None:
-    assert run("keep-cards", "10m").output == "cards are kept for who waited 10m\n"
+    assert run("keep-cards", "10m").output == run("keep-cards").output == "cards are kept for who waited 10 min\n"
     assert settings.dispatch(spool.paths)["reserve_after_s"] == 600
-    assert run("keep-cards", "never").output == "cards are kept for nobody\n"
+    assert run("keep-cards", "never").output == run("keep-cards").output == "cards are kept for nobody\n"
     assert settings.dispatch(spool.paths)["reserve_after_s"] is None
     run("keep-cards", "default")
     assert settings.dispatch(spool.paths)["reserve_after_s"] == schema.DISPATCH["reserve_after_s"].default

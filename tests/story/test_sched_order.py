@@ -107,7 +107,7 @@ def test_a_whole_group_or_everything_at_once(spool: Spool) -> None:
     assert spool.waiting() == []
     assert len(told("release", "--group", "night")) == 2
     assert spool.held() == [other]
-    assert printed("release", "--group", "nobody") == "no such job waits\n"
+    assert printed("release", "--group", "nobody") == "no such job is on hold\n"
 
 
 @pytest.mark.parametrize("words", [["hold"], ["hold", "--all", "x"], ["release", "--all", "--group", "g"]])

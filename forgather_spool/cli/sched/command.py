@@ -160,38 +160,49 @@ def resume(group: str | None, json_: bool) -> None:
 
 
 @sched.command()
-@click.argument("number", metavar="N|default")
+@click.argument("number", metavar="[N|default]", required=False)
 @SETTINGS_JSON
-def limit(number: str, json_: bool) -> None:
-    """How many jobs that need no card may run at once; `default` is as many as this host has cores, and at least 4."""
-    if number != "default" and not (number.isdecimal() and len(number) <= 9 and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
-        raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
+def limit(number: str | None, json_: bool) -> None:
+    """How many jobs that need no card may run at once; `default` is as many as this host has cores, and at least 4.
+
+    Without N: show it.
+    """
     spool = Spool().create()
-    now = settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
-    click.echo(as_json(now) if json_ else f"jobs without a card at once: {number}")
-    if spool.waiting():
+    if number is None:
+        now = settings.dispatch(spool.paths)
+    elif number == "default" or (number.isdecimal() and len(number) <= 9 and 1 <= int(number) <= MAX_NO_GPU_LIMIT):
+        now = settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
+    else:
+        raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
+    click.echo(as_json(now) if json_ else f"jobs without a card at once: {now['no_gpu_limit'] or 'default'}")
+    if number is not None and spool.waiting():
         nudge(spool)
 
 
 @sched.command("keep-cards")
-@click.argument("after", metavar="TIME|never|default")
+@click.argument("after", metavar="[TIME|never|default]", required=False)
 @SETTINGS_JSON
-def keep_cards(after: str, json_: bool) -> None:
+def keep_cards(after: str | None, json_: bool) -> None:
     """How long a job waits for cards before they are kept for it as they come free, such as 30m (the default) or 0.
 
     Others get a kept card only while their time limit (submit --time) ends
-    before the job can start. `never`: a wide job may wait for ever behind small ones.
+    before the job can start. `never`: a wide job may wait for ever behind small ones. Without TIME: show it.
     """
     from forgather_spool.cli.quantities import duration_s
+    from forgather_spool.cli.spans import span
 
-    if after == "default":
-        after = DEFAULT_WAIT
-    after_s = None if after == "never" else duration_s(after)
     spool = Spool().create()
-    now = settings.change_dispatch(spool.paths, reserve_after_s=after_s)
-    said = "cards are kept for nobody" if after_s is None else f"cards are kept for who waited {after}"
+    if after is None:
+        now = settings.dispatch(spool.paths)
+    else:
+        wait = DEFAULT_WAIT if after == "default" else after
+        now = settings.change_dispatch(spool.paths, reserve_after_s=None if wait == "never" else duration_s(wait))
+    wait_s = now["reserve_after_s"]
+    said = "cards are kept for nobody"
+    if isinstance(wait_s, (int, float)):
+        said = f"cards are kept for who waited {span(wait_s)}"
     click.echo(as_json(now) if json_ else said)
-    if spool.waiting():
+    if after is not None and spool.waiting():
         nudge(spool)
 
 

@@ -74,7 +74,7 @@ def release(jobs: tuple[str, ...], group: str | None, all_: bool, json_: bool) -
     came = release_each(spool, jobs) if jobs else release_many(spool, group)
     if any(one.changed for one in came):
         nudge(spool)
-    _tell(came, json_)
+    _tell(came, json_, nobody="no such job is on hold")
 
 
 @click.command()
@@ -157,12 +157,12 @@ def _spool(jobs: tuple[str, ...], group: str | None, all_: bool) -> Spool:
     return Spool().create()
 
 
-def _tell(came: list[Came], json_: bool) -> None:
+def _tell(came: list[Came], json_: bool, nobody: str = "no such job waits") -> None:
     """One line a job, or JSON; exits with 1 where one is not as it was asked for."""
     if json_:
         click.echo(as_json([one.as_document() for one in came]))
     else:
-        click.echo("\n".join(f"{shown(one.job_id)}: {shown(one.said)}" for one in came) or "no such job waits")
+        click.echo("\n".join(f"{shown(one.job_id)}: {shown(one.said)}" for one in came) or nobody)
     if not all_as_asked(came):
         sys.exit(1)
 
