@@ -61,7 +61,7 @@ def again(
     if spec["requeue"] and _was_lost(outcome):
         delay_s = _doubled(REQUEUE_DELAY_S, requeues - 1) if requeues else 0.0
         return Again("requeue", delay_s, retries, requeues + 1)
-    if retries < spec["retries"] and _is_cause(outcome, spec["retry_on"]):
+    if retries < spec["retries"] and _was_cause(outcome, spec["retry_on"]):
         return Again("retry", _doubled(spec["retry_delay_s"], retries), retries + 1, requeues)
     return None
 
@@ -73,14 +73,20 @@ def may_follow(spec: Mapping[str, Any], outcome: Mapping[str, Any], *, preempted
     """
     if preempted or (spec["requeue"] and _was_lost(outcome)):
         return True
-    return bool(spec["retries"]) and _is_cause(outcome, spec["retry_on"])
+    return bool(spec["retries"]) and _was_cause(outcome, spec["retry_on"])
 
 
 def _was_lost(outcome: Mapping[str, Any]) -> bool:
     return outcome["kind"] == "lost" or (outcome["kind"] == "cancelled" and outcome.get("by") == SERVICE_MANAGER)
 
 
-def _is_cause(outcome: Mapping[str, Any], retry_on: list[str]) -> bool:
+def is_cause(word: str) -> bool:
+    """Whether `retry_on` may hold it: an exit code of a failure, or how a job that did not exit may end."""
+    is_code = word.isascii() and word.isdecimal() and len(word) <= 3 and 0 < int(word) < 256
+    return is_code or word in _WORD_OF.values()
+
+
+def _was_cause(outcome: Mapping[str, Any], retry_on: list[str]) -> bool:
     """Whether it failed in a way that is tried again; an empty `retry_on` names every way."""
     kind = outcome["kind"]
     if kind == "exited":

@@ -25,7 +25,7 @@ from forgather_spool.policy import MET, After, AfterState, Never, Unmet
 from forgather_spool.spool import files
 from forgather_spool.spool.ended import Ended
 from forgather_spool.spool.families import members
-from forgather_spool.spool.names import any_member, family_of, parse_entries
+from forgather_spool.spool.names import any_member, family_of, is_job_id, parse_entries
 from forgather_spool.spool.place import (
     Queued,
     Rejected,
@@ -45,6 +45,7 @@ class Fate:
 
 
 GONE = Fate(None, "is gone: it was removed")
+NOBODY = Fate(None, "is no id of a job")
 GLANCES = 64  # so many are looked for one by one, before all that has not ended is listed
 
 
@@ -91,6 +92,8 @@ class Dependencies:
         fate = self._fates.get(job_id)
         if fate is not None:
             return fate
+        if not is_job_id(job_id):  # a spec that somebody wrote: it may hold anything, and names no path of ours
+            return NOBODY
         if not self._listed and not self._is_seen(job_id):
             self._list()
         if job_id in self._unended or self._unended_members.get(job_id):
@@ -168,7 +171,7 @@ def _fate_of(result: Result) -> Fate:
 
 def _is_met(wish: After, fate: Fate) -> bool:
     if wish.when == "any":
-        return True
+        return fate is not NOBODY
     return fate.ok is not None and fate.ok == (wish.when == "ok")
 
 

@@ -19,6 +19,7 @@ from forgather_spool import schema
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import batch, files, unique
+from forgather_spool.spool.entering import check_words
 from forgather_spool.spool.names import new_job_id
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject
@@ -79,6 +80,7 @@ def _admit_one(spool: Spool, path: str) -> str:
         raise BadDocument("$", "the file's name does not end in .json")
     data = files.read_bytes(path)
     spec = schema.check(parse(data), schema.SPEC, unknown="refuse")
+    check_words(spec)
     if spec["array"] is not None:
         return _admit_array(spool, path, spec, data)
     files.make_private(path)

@@ -127,3 +127,18 @@ def test_one_that_the_disk_refuses_does_not_keep_the_others(spool: Spool, monkey
 def despite_full_disk(step) -> None:
     with contextlib.suppress(StorageFailed):
         step()
+
+
+@pytest.mark.parametrize("when", ["ok", "any", "notok"])
+@pytest.mark.parametrize("job", ["", "prepare", "../../../etc", "q_", "q_1738012412345_a1b2c3d4[x]"])
+def test_what_comes_after_something_that_is_no_job_is_refused_and_holds_nobody_up(
+    spool: Spool, job: str, when: str
+) -> None:
+    """A file that somebody dropped names what it likes; a dispatcher that dies of it would die again and again."""
+    entry = builders.submitted(spool, after=[{"job": job, "when": when}])
+
+    one_pass(spool)
+
+    refused = outcome(spool, entry)
+    assert isinstance(refused, Refused)
+    assert f"{job} is no id of a job" in refused.reason

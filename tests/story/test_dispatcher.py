@@ -15,7 +15,7 @@ from forgather_spool.dispatcher.loop import Dispatcher
 from forgather_spool.gpu import CardPolicy, GpuPolicy
 from forgather_spool.host import proc
 from forgather_spool.host.process import ProcessHost
-from forgather_spool.outcome import Cancelled, Exited, Killed, Lost, TimedOut
+from forgather_spool.outcome import Cancelled, Exited, Killed, Lost, Refused, TimedOut
 from forgather_spool.spool import files, settings
 from tests.story.world import HOST, World
 from tests.waiting import wait_until
@@ -244,6 +244,7 @@ def test_poison_in_every_folder_is_set_aside_and_the_others_run(world: World):
     world.spool.claim(damaged, HOST)
     Path(paths.claim(damaged[1], 1)).write_bytes(b"\xff\xfe")
     os.mkfifo(f"{paths.incoming}/fifo.json")
+    after_none = world.submit("echo never >> ran", after=[{"job": "prepare", "when": "any"}])
     Path(f"{paths.tmp}/garbage").mkdir()
     Path(f"{paths.jobs}/garbage").write_text("garbage")
     Path(f"{paths.hosts}/{HOST}.json").write_text("garbage")
@@ -252,6 +253,7 @@ def test_poison_in_every_folder_is_set_aside_and_the_others_run(world: World):
 
     assert all(world.wait_done(entry).outcome == Exited(0) for entry in [*good, damaged])
     assert sorted(world.lines("ran")) == sorted([*map(str, range(100)), "again"])
+    assert isinstance(world.wait_done(after_none).outcome, Refused)
     rejected = {name for name in os.listdir(paths.rejected) if not name.endswith(".why")}
     assert len(rejected) == 7 + len(POISONED_SPECS), rejected
     assert all(Path(paths.rejected, f"{name}.why").read_text() for name in rejected)

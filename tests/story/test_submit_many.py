@@ -56,6 +56,9 @@ def test_what_a_line_leaves_out_comes_from_the_command_line(forgather: Run, home
         ('{"argv": ["x"], "array": {"indexes": "3-1"}}', "$.array.indexes: '3-1' ends before it begins"),
         ('{"argv": ["x"], "array": {"indexes": "0-3", "limit": 0}}', "$.array.limit: 0 is less than 1"),
         ("[1]", "$: expected an object, got array"),
+        ('{"argv": ["x"], "begin_at": "soon"}', "$.begin_at: 'soon' is not an RFC 3339 time"),
+        ('{"argv": ["x"], "retries": 1, "retry_on": ["bad luck"]}', "$.retry_on[0]: 'bad luck' is no way to fail"),
+        ('{"argv": ["x"], "notify": ["pigeon"]}', "$.notify[0]: 'pigeon' is nobody to tell"),
     ],
 )
 def test_one_bad_line_refuses_the_whole_batch_and_is_named(forgather: Run, home: Path, tmp_path: Path, line, where):

@@ -96,7 +96,7 @@ def _read(path: str) -> bytes:
 
 def _checked(spool: Spool, before: Document, after: Document) -> Document:
     """`after`, if it may take `before`'s place; keys of a newer version stay. Raises BadDocument, UsageError."""
-    from forgather_spool.cli.submit.order_checks import refuse_contradictions, resolve_after
+    from forgather_spool.cli.submit.order_checks import refuse_contradictions, refuse_unknown_words, resolve_after
 
     newer = {key: value for key, value in before.items() if key not in schema.SPEC}
     schema.check({key: value for key, value in after.items() if key not in newer}, schema.SPEC, unknown="refuse")
@@ -106,6 +106,7 @@ def _checked(spool: Spool, before: Document, after: Document) -> Document:
     refuse_contradictions(after)
     if after.get("after") != before.get("after"):
         resolve_after(spool, after)
+    refuse_unknown_words(after)
     return after
 
 

@@ -164,6 +164,7 @@ class _Reader:
         batch.members_of(spec)
         if not ORDER_FIELDS.isdisjoint(spec):
             self._check_together(spec, given)
+            order_checks.refuse_unknown_words(spec)
         if spec.get("gpus") not in self._cards_seen:
             one.refuse_too_many_gpus(spec, self._spool.paths)
             self._cards_seen.add(spec.get("gpus"))

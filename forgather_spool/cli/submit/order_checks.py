@@ -6,7 +6,7 @@ Imported only when the spec has one of the fields concerned.
 from __future__ import annotations
 
 from forgather_spool.document import Document
-from forgather_spool.errors import NoSuchJob, UsageError
+from forgather_spool.errors import BadDocument, NoSuchJob, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ def refuse_contradictions(spec: Document) -> None:
     for field, needed, option, missing in _NEEDS:
         if spec.get(field) and not spec.get(needed):
             raise UsageError(f"{option} without {missing}", hint="forgather submit --help")
+
+
+def refuse_unknown_words(spec: Document) -> None:
+    """Of a spec that somebody wrote as one, after `resolve_after`. Raises BadDocument."""
+    from forgather_spool.notify.target import parse
+    from forgather_spool.spool.entering import check_words
+
+    check_words(spec)
+    told = spec.get("notify")
+    for i, target in enumerate(told if isinstance(told, list) else []):
+        try:
+            parse(target)
+        except UsageError as error:
+            raise BadDocument(f"$.notify[{i}]", str(error), hint=error.hint) from None
 
 
 def resolve_after(spool: Spool, spec: Document) -> None:

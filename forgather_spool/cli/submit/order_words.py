@@ -14,6 +14,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 
 from forgather_spool import schema
+from forgather_spool.again import is_cause
 from forgather_spool.cli import quantities
 from forgather_spool.document import Document
 from forgather_spool.errors import UsageError
@@ -107,8 +108,7 @@ def retry_on(text: str) -> list[str]:
     """Exit codes and words, checked. Raises UsageError."""
     causes = [part.strip() for part in text.split(",")]
     for cause in causes:
-        is_code = cause.isascii() and cause.isdecimal() and len(cause) <= 3 and 0 < int(cause) < 256
-        if cause not in RETRY_WORDS and not is_code:
+        if not is_cause(cause):
             hint = f"exit codes 1 to 255, {', '.join(RETRY_WORDS)}; separated by commas"
             raise UsageError(f"{cause!r} is no exit code of a failure and no such word", hint=hint)
     return [cause if cause in RETRY_WORDS else str(int(cause)) for cause in causes]
