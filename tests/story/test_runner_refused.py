@@ -57,7 +57,7 @@ def test_an_environment_that_is_too_large_to_pass_on_is_refused(children: Nurser
 def test_a_nursery_that_does_not_answer_is_given_up_after_a_second_try(
     children: Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    children.hatch({})
+    children.abandon(children.hatch({}))
     os.kill(children.pid or 0, signal.SIGSTOP)
     monkeypatch.setattr(client, "REPLY_PATIENCE_S", 0.0)
 
@@ -67,7 +67,7 @@ def test_a_nursery_that_does_not_answer_is_given_up_after_a_second_try(
 
 def test_a_fork_that_is_refused_is_told_by_the_nursery(children: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", refusing(errno.EAGAIN))
-    answer = nursery._hatch(0, "/nowhere")
+    answer = nursery._hatch(0, 0, "/nowhere")
     monkeypatch.setattr(client, "_reply", lambda sock: answer)
 
     with pytest.raises(Missing, match=r"could not fork a runner: .*Resource temporarily unavailable"):
@@ -77,7 +77,7 @@ def test_a_fork_that_is_refused_is_told_by_the_nursery(children: Nursery, monkey
 def test_a_child_that_ends_at_once_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", lambda: 4_000_000_000)  # a pid that no kernel gives
 
-    assert nursery._hatch(0, "/nowhere") == {"error": "the child 4000000000 ended at once"}
+    assert nursery._hatch(0, 0, "/nowhere") == {"error": "the child 4000000000 ended at once"}
 
 
 def test_a_nursery_that_cannot_be_asked_is_started_anew_by_the_next_hatch(
