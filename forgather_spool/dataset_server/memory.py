@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import sys
 
 SOON_S = 1.0  # many streams that end together cost one pass over the free memory, some milliseconds
 
@@ -30,6 +31,30 @@ def give_back() -> None:
     pa.default_memory_pool().release_unused()
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
+
+
+def leave_pandas_out() -> None:
+    """Have Arrow find no pandas, which it looks for once, with the first value it converts: 35 MB, and half a second.
+
+    For a process where nobody has DataFrames. Whoever imports pandas itself still can.
+    """
+    import pyarrow as pa
+
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NoPandas)
+        try:
+            pa.array([0])
+        finally:
+            sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """A finder for `sys.meta_path` that says pandas is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name.partition(".")[0] == "pandas":
+            raise ModuleNotFoundError(name)
 
 
 class GivingBack:

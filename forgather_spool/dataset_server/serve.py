@@ -32,6 +32,7 @@ from forgather_spool import guard
 from forgather_spool.dataset_server import loading, policy
 from forgather_spool.dataset_server.api import Api
 from forgather_spool.dataset_server.handles import Handles, Load
+from forgather_spool.dataset_server.memory import leave_pandas_out
 from forgather_spool.dataset_server.settings import Settings
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.tokens import Token, token_for
@@ -128,6 +129,8 @@ def serve(listening: Listening) -> int:
     loading.offline(settings.allow_downloads)
     _allow_many_files()
     _use_few_arenas()
+    if not settings.allow_downloads:  # those the `datasets` library reads, which may use pandas for it
+        leave_pandas_out()
     folder = tempfile.mkdtemp(prefix="forgather-dataset-")
     stats = Stats(settings.workers)
     try:

@@ -248,3 +248,17 @@ def test_no_stream_has_arrow_import_pandas() -> None:
         sys.exit("pandas" in sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_server_whose_arrow_converts_values_has_no_pandas_which_others_may_still_import() -> None:
+    code = """if True:
+        import sys, pyarrow as pa
+        from forgather_spool.dataset_server.memory import leave_pandas_out
+        leave_pandas_out()
+        values = pa.array([[1, None], [2]])
+        values.offsets.to_numpy(), values.flatten().is_valid().to_numpy(zero_copy_only=False)
+        assert "pandas" not in sys.modules
+        import pandas
+        assert len(pa.table({"n": [1, 2]}).to_pandas()) == 2
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
