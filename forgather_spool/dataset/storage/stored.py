@@ -131,7 +131,8 @@ class StoredRows(Rows):
             self._look()
             start = first + given
             batch = self._batch_of(start)
-            stop = min(start + (rows if given else min(rows, FIRST_BATCH_ROWS)), first + count, int(self._ends[batch]))
+            left = min(first + count, int(self._ends[batch])) - start
+            stop = start + (_even(left, rows) if given else min(left, rows, FIRST_BATCH_ROWS))
             yield given, self._cut(batch, start, stop, places)
             given = stop - first
 
@@ -214,6 +215,11 @@ class StoredRows(Rows):
             return self._whole[file][int(self._index.arrays["number"][batch])]
         message = pa.ipc.read_message(self._region.buffer(where, start + size - where))
         return pa.ipc.read_record_batch(message, self.schema)
+
+
+def _even(left: int, rows: int) -> int:
+    """How many of a stored batch's last `left` rows come next: it gives batches of about `rows`, and no scrap."""
+    return min(-(-left // max(1, round(left / rows))), BATCH_ROWS[1])
 
 
 def _picked(stored: dict[int, pa.Array], batches: np.ndarray, offsets: np.ndarray) -> pa.Array:
