@@ -10,14 +10,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dataset_programs import Reader, mosaic_packages
 from benchmarks.lab import Lab
-from benchmarks.measure import Samples, in_turns
+from benchmarks.measure import Samples, in_turns, rate
 from benchmarks.row import Row, at_least, at_most, from_samples, skipped
 
 GROUP = "data sets, local"
@@ -25,7 +29,6 @@ NEEDED = ("datasets", "numpy", "pyarrow", "torch")
 TEXTS, TOKENS, BATCH = 60_000, 30_000, 1000
 DRAWN_BYTES, ROW_TOKENS = 1900, 1024  # a text goes on to the end of its paragraph: 2,470 bytes a row
 HUGE_ROWS = 365_000_000
-SECONDS = 1.0
 CPU = "a second of the processor: what is left of the wall clock's is others' affair"
 
 
@@ -44,22 +47,42 @@ def rows(lab: Lab) -> list[Row]:
         shutil.rmtree(folder)
 
 
-def _taken(lab: Lab, ours: Any, theirs: Any) -> dict[str, Samples]:
-    """In turns, in order and shuffled; and what gathering alone takes of ours."""
+def _taken(lab: Lab, files: list[str], ours: Any, theirs: Any) -> dict[str, Samples]:
+    """In turns, in order and shuffled; and what gathering alone takes of ours. MosaicML's where it can be installed."""
     shuffled = theirs.shuffle(seed=1)
     actions: dict[str, Callable[[], float]] = {
-        "ours": lambda: _rate(ours),
-        "ours shuffled": lambda: _rate(ours.shuffle(1)),
-        "theirs": lambda: _rate(theirs),
-        "theirs shuffled": lambda: _rate(shuffled),
-        "gather": lambda: _rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
+        "ours": lambda: rate(ours),
+        "ours shuffled": lambda: rate(ours.shuffle(1)),
+        "theirs": lambda: rate(theirs),
+        "theirs shuffled": lambda: rate(shuffled),
+        "gather": lambda: rate(_batches(ours.shuffle(1)), _rows_of_pair, time.thread_time),
     }
-    return in_turns(actions, lab.rounds(10))
+    packages = mosaic_packages(lab)
+    with ExitStack() as stack:
+        if packages is not None:
+            words = ("mosaic", f"{files[0]}.mosaic", *files)
+            mosaic = stack.enter_context(Reader(sys.executable, *words, packages=packages))
+            actions["mosaic"] = partial(mosaic.rate, "ordered")
+            actions["mosaic shuffled"] = partial(mosaic.rate, "shuffled")
+        return in_turns(actions, lab.rounds(10))
+
+
+def _beside_mosaic(what: str, taken: dict[str, Samples], *, unit: str) -> list[Row]:
+    if "mosaic" not in taken:
+        return [skipped(GROUP, f"{what}, beside MosaicML", "mosaicml-streaming cannot be installed here")]
+    bar, peer = at_least(10, of="ratio"), "MosaicML"
+    return [
+        from_samples(
+            GROUP, f"{what}{more}, beside MosaicML", taken[f"ours{key}"], against=taken[f"mosaic{key}"],
+            peer=peer, bar=bar, unit=unit, note=note,
+        )
+        for more, key, note in (("", "", ""), (", shuffled", " shuffled", "theirs by py1e"))
+    ]  # fmt: skip
 
 
 def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
     ours, theirs = _ours(files), _theirs(files)
-    taken = _taken(lab, ours, theirs)
+    taken = _taken(lab, files, ours, theirs)
     per_second: dict[str, Any] = {"unit": "examples/s", "peer": "datasets"}
     return [
         from_samples(
@@ -74,6 +97,7 @@ def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
             note="theirs reads an index table it made before",
             **per_second,
         ),
+        *_beside_mosaic("text to dicts", taken, unit="examples/s"),
         from_samples(
             GROUP, "text gathered, shuffled", taken["gather"], unit="examples/s", bar=at_least(1_200_000), note=CPU
         ),
@@ -82,7 +106,7 @@ def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
 
 def _token_rows(lab: Lab, files: list[str]) -> list[Row]:
     ours, theirs = _ours(files).with_format("torch"), _theirs(files).with_format("torch")
-    taken = _taken(lab, ours, theirs)
+    taken = _taken(lab, files, ours, theirs)
     per_second: dict[str, Any] = {"unit": "rows/s", "peer": "datasets"}
     return [
         from_samples(
@@ -96,6 +120,7 @@ def _token_rows(lab: Lab, files: list[str]) -> list[Row]:
             bar=at_least(15, of="ratio"),
             **per_second,
         ),
+        *_beside_mosaic("tokens to torch", taken, unit="rows/s"),
         from_samples(
             GROUP, "tokens gathered, shuffled", taken["gather"], unit="rows/s", bar=at_least(700_000), note=CPU
         ),
@@ -163,18 +188,6 @@ def _batches(data: Any) -> Any:
 
 def _rows_of_pair(pair: Any) -> int:
     return int(pair[1].num_rows)
-
-
-def _rate(
-    source: Any, size: Callable[[Any], int] = lambda example: 1, clock: Callable[[], float] = time.perf_counter
-) -> float:
-    """Examples a second for about a second, from the beginning, as often as that takes."""
-    count, begin = 0, clock()
-    while True:
-        for number, one in enumerate(source):
-            count += size(one)
-            if number % 16 == 0 and clock() - begin > SECONDS:
-                return count / (clock() - begin)
 
 
 def _write(path: Path, table: Any) -> list[str]:

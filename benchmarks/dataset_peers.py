@@ -2,6 +2,7 @@
 
     socket      the files' bytes over a bare TCP connection, from their mapping: what this machine can carry at most
     flight      Arrow Flight, a record batch stream
+    replay      the bytes of one file as an HTTP answer, in chunks, over a bare TCP connection
     fastapi     an example a chunk as JSON, from a synchronous generator: the predecessor's way
 
 Each serves until it is killed.
@@ -21,7 +22,7 @@ PIECE = 640 << 10
 
 def main() -> None:
     kind, files = sys.argv[1], sys.argv[2:]
-    {"socket": _socket, "flight": _flight, "fastapi": _fastapi}[kind](files)
+    {"socket": _socket, "flight": _flight, "replay": _replay, "fastapi": _fastapi}[kind](files)
 
 
 def _say(port: int) -> None:
@@ -42,6 +43,25 @@ def _socket(files: list[str]) -> None:
                 for whole in maps:
                     for start in range(0, len(whole), PIECE):
                         client.sendall(whole[start : start + PIECE])
+            except OSError:
+                continue
+
+
+def _replay(files: list[str]) -> None:
+    with open(files[0], "rb") as file:
+        whole = memoryview(file.read())
+    listening = socket.create_server(("127.0.0.1", 0))
+    _say(listening.getsockname()[1])
+    while True:
+        client, _ = listening.accept()
+        with client:
+            try:
+                client.recv(PIECE)
+                client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+                for start in range(0, len(whole), PIECE):
+                    piece = whole[start : start + PIECE]
+                    client.sendall(b"".join((b"%x\r\n" % len(piece), piece, b"\r\n")))
+                client.sendall(b"0\r\n\r\n")
             except OSError:
                 continue
 

@@ -10,29 +10,23 @@ socket carries 2.4 M and 1.4 M, as on the machine this was designed on.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
-import venv
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.dataset import NEEDED, SECONDS, _rate, _rows_of_pair, _texts, _theirs, _tokens, _write
-from benchmarks.lab import REPOSITORY, Lab
-from benchmarks.measure import BenchmarkFailed, in_turns
+from benchmarks import dataset_json
+from benchmarks.dataset import NEEDED, _rows_of_pair, _texts, _theirs, _tokens, _write
+from benchmarks.dataset_programs import peer, server
+from benchmarks.lab import Lab
+from benchmarks.measure import SECONDS, in_turns, rate
 from benchmarks.row import Bar, Row, at_least, at_most, from_samples, skipped
 
 GROUP = "data sets, remote"
 TEXTS, TOKENS = 60_000, 30_000
-PEER_PACKAGES = ("fastapi", "uvicorn", "pyarrow")
-PATIENCE_S = 60.0
 
 
 def rows(lab: Lab) -> list[Row]:
@@ -47,12 +41,12 @@ def rows(lab: Lab) -> list[Row]:
     files["tokens"] = _write(folder / "tokens", _tokens(TOKENS // scale))
     try:
         with ExitStack() as stack:
-            url = stack.enter_context(_server(folder, files))
+            url = stack.enter_context(server(folder, files))
             return [
                 *_rows(lab, stack, "texts", "text", files["text"], url, bars=(0.75, 0.33)),
                 *_rows(lab, stack, "token rows", "tokens", files["tokens"], url, bars=(0.5, 0.36)),
                 *_python_rows(lab, files, url),
-                *_json_rows(lab, stack, files["text"], url),
+                *dataset_json.beside_fastapi(lab, files, url),
             ]
     finally:
         shutil.rmtree(folder)
@@ -64,14 +58,14 @@ def _rows(
     """As Arrow batches; the bare socket and Flight beside it."""
     data = _ours(url, name)
     row_bytes = sum(os.path.getsize(file) for file in files) / len(data)
-    bare = stack.enter_context(_peer("socket", files))
-    flight = stack.enter_context(_peer("flight", files))
+    bare = stack.enter_context(peer("socket", files))
+    flight = stack.enter_context(peer("flight", files))
     taken = in_turns(
         {
-            "stored": lambda: _rate(_Batches(data), _rows_of_pair),
-            "shuffled": lambda: _rate(_Batches(data.shuffle(1)), _rows_of_pair),
+            "stored": lambda: rate(_Batches(data), _rows_of_pair),
+            "shuffled": lambda: rate(_Batches(data.shuffle(1)), _rows_of_pair),
             "bare": lambda: _bare_rate(bare, row_bytes),
-            "flight": lambda: _rate(_Flight(flight), lambda batch: int(batch.num_rows)),
+            "flight": lambda: rate(_Flight(flight), lambda batch: int(batch.num_rows)),
         },
         lab.rounds(10),
     )
@@ -108,10 +102,10 @@ def _python_rows(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]:
 
     taken = in_turns(
         {
-            "dicts": lambda: _rate(texts),
-            "local dicts": lambda: _rate(local_texts),
-            "torch": lambda: _rate(_InBatches(tokens), lambda batch: len(batch["input_ids"])),
-            "local torch": lambda: _rate(local_tokens),
+            "dicts": lambda: rate(texts),
+            "local dicts": lambda: rate(local_texts),
+            "torch": lambda: rate(_InBatches(tokens), lambda batch: len(batch["input_ids"])),
+            "local torch": lambda: rate(local_tokens),
             "resuming": resuming,
         },
         lab.rounds(10),
@@ -129,22 +123,6 @@ def _python_rows(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]:
         from_samples(
             GROUP, "64 rows at 90 % of a shuffle", taken["resuming"], bar=at_most(2), note="request and answer"
         ),
-    ]  # fmt: skip
-
-
-def _json_rows(lab: Lab, stack: ExitStack, files: list[str], url: str) -> list[Row]:
-    """JSON lines of both, read by the same client."""
-    python = _peers_python(lab)
-    if python is None:
-        return [skipped(GROUP, "texts as JSON lines", "fastapi cannot be installed here")]
-    theirs = f"http://127.0.0.1:{stack.enter_context(_peer('fastapi', files, python))}/iter"
-    ours = f"{url}/v1/datasets/{_handle(url)}/iter"
-    taken = in_turns({"ours": lambda: _rate(_Lines(ours)), "theirs": lambda: _rate(_Lines(theirs))}, lab.rounds(10))
-    return [
-        from_samples(
-            GROUP, "texts as JSON lines", taken["ours"], unit="rows/s", peer="FastAPI", against=taken["theirs"],
-            bar=at_least(10, of="ratio"), note="both read by http.client and json",
-        )
     ]  # fmt: skip
 
 
@@ -179,18 +157,6 @@ class _Flight:
         return (chunk.data for chunk in self._client.do_get(self._ticket))
 
 
-class _Lines:
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __iter__(self) -> Iterator[Any]:
-        import urllib.request
-
-        with urllib.request.urlopen(self._url) as answer:
-            for line in answer:
-                yield json.loads(line)
-
-
 def _bare_rate(port: int, row_bytes: float) -> float:
     """Rows a second that so many bytes would be."""
     buffer = bytearray(1 << 20)
@@ -211,78 +177,3 @@ def _ours(url: str, name: str) -> Any:
         return fast_load_iterable_dataset(f"local/{name}")
     finally:
         del os.environ["FORGATHER_DATASET_SERVER"]
-
-
-def _handle(url: str) -> str:
-    import urllib.request
-
-    request = urllib.request.Request(f"{url}/v1/load", data=b'{"path": "local/text"}')
-    with urllib.request.urlopen(request) as answer:
-        return str(json.loads(answer.read())["handle"])
-
-
-@contextmanager
-def _server(folder: Path, files: dict[str, list[str]]) -> Iterator[str]:
-    """Ours, without a token, in a process of its own; its URL."""
-    words = ["--port", "0", "--no-auth"]
-    for name, paths in files.items():
-        (folder / f"of-{name}").mkdir(exist_ok=True)
-        for path in paths:
-            (folder / f"of-{name}" / Path(path).name).hardlink_to(path)
-        words += ["--local", f"{name}={folder}/of-{name}"]
-    log = folder / "log"
-    with open(log, "wb") as sink:
-        command = [sys.executable, "-P", "-m", "forgather_spool.dataset_server", *words]
-        env = os.environ | {"FORGATHER_HOME": str(folder / "home"), "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(command, env=env, stderr=sink)
-    try:
-        found = _awaited(lambda: re.search(r"dataset server on (\S+),", log.read_text()))
-        yield str(found[1])
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def _peer(kind: str, files: list[str], python: Path | None = None) -> Iterator[int]:
-    """One of `dataset_peers`, with its port."""
-    command = [str(python or sys.executable), "-m", "benchmarks.dataset_peers", kind, *files]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.strip().isdigit():
-            raise BenchmarkFailed(f"{kind} did not start")
-        port = int(line)
-        _awaited(lambda: _answers(port))
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _awaited(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise BenchmarkFailed("a server did not start")
-        time.sleep(0.02)
-    return found
-
-
-def _peers_python(lab: Lab) -> Path | None:
-    """An environment of its own for the peers; None where it cannot be made."""
-    folder = lab.work / "peers"
-    python = folder / "bin/python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PEER_PACKAGES]
-    return python if subprocess.run(install, capture_output=True, check=False).returncode == 0 else None

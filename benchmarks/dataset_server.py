@@ -23,14 +23,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import dataset
+from benchmarks.dataset_json import handle
 from benchmarks.lab import REPOSITORY, Lab
-from benchmarks.measure import BenchmarkFailed, Samples, await_that, in_turns
+from benchmarks.measure import BenchmarkFailed, Samples, await_that, in_turns, rate
 from benchmarks.row import Row, at_least, at_most, from_samples, skipped
 
 GROUP = "the dataset server"
 NEEDED = ("aiohttp", "datasets", "awscrt", "numpy", "orjson", "pyarrow")
 CLIENTS = 16
 SECONDS = 1.0
+MANY = (
+    ("sequential", "text", ""),
+    ("shuffled", "text", "seed=1"),
+    ("token rows, shuffled", "tokens", "seed=1"),
+)
 PROCESSOR = "of the server's processor: what others take of the wall clock is left out"
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -47,7 +53,9 @@ def rows(lab: Lab) -> list[Row]:
         dataset._write(folder / name / name, made)
     try:
         with Ours(folder) as ours:
-            return [*_processor_rows(lab, ours), *_many_rows(lab, ours)]
+            found = [*_processor_rows(lab, ours), *_json_rows(lab, ours), *_many_rows(lab, ours)]
+            with Ours(folder, workers=2) as both:
+                return [*found, *_workers_rows(lab, ours, both)]
     finally:
         shutil.rmtree(folder)
 
@@ -55,12 +63,12 @@ def rows(lab: Lab) -> list[Row]:
 class Ours:
     """A server of ours in a process of its own, over the folders text and tokens of `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, workers: int = 1) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         local = [word for name in ("text", "tokens") for word in ("--local", f"{name}={folder / name}")]
         argv = [sys.executable, "-m", "forgather_spool.dataset_server", "--no-auth", "--no-tls", *local]
-        argv += ["--port", str(self.port), "--log-level", "ERROR"]
+        argv += ["--port", str(self.port), "--log-level", "ERROR", "--workers", str(workers)]
         env = {**os.environ, "FORGATHER_HOME": str(folder / "home")}
         self.process = subprocess.Popen(argv, cwd=REPOSITORY, env=env, stderr=subprocess.DEVNULL)
 
@@ -95,9 +103,7 @@ class Ours:
         return fast_load_iterable_dataset(f"local/{name}")
 
     def handle(self, name: str) -> str:
-        self.data(name)
-        found = self.ask("/v1/datasets")["handles"]
-        return str(next(one["handle"] for one in found if one["load_args"]["path"] == f"local/{name}"))
+        return handle(f"http://127.0.0.1:{self.port}", name)
 
     def processor_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -114,15 +120,44 @@ def _processor_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
             ("sequential", dataset._batches(data), sequential),
             ("shuffled", dataset._batches(data.shuffle(1)), shuffled),
         ):
-            action = partial(dataset._rate, pairs, dataset._rows_of_pair, ours.processor_s)
+            action = partial(rate, pairs, dataset._rows_of_pair, ours.processor_s)
             taken = in_turns({what: action}, lab.rounds(10))[what]
             yield from_samples(GROUP, f"{name}, {what}", taken, unit=unit, bar=at_least(limit), note=PROCESSOR)
 
 
+def _json_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
+    """As JSON lines that nobody parses: every client that does takes longer than the server."""
+    for name, unit, limit in (("text", "examples/s", 180_000), ("tokens", "rows/s", 100_000)):
+        lines = _Lines(ours, name)
+        taken = in_turns({name: partial(rate, lines, _newlines, ours.processor_s)}, lab.rounds(10))[name]
+        yield from_samples(GROUP, f"{name}, JSON lines", taken, unit=unit, bar=at_least(limit), note=PROCESSOR)
+
+
+class _Lines:
+    """The body of an answer in pieces, anew at each pass."""
+
+    def __init__(self, ours: Ours, name: str) -> None:
+        self._port, self._path = ours.port, f"/v1/datasets/{ours.handle(name)}/iter"
+
+    def __iter__(self) -> Iterator[bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request("GET", self._path)
+            answer = connection.getresponse()
+            while piece := answer.read(1 << 18):
+                yield piece
+        finally:
+            connection.close()
+
+
+def _newlines(piece: bytes) -> int:
+    return piece.count(b"\n")
+
+
 def _many_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
     """Sixteen at once: does each get its share, and what does the server hold for them?"""
-    for what, query in (("sequential", ""), ("shuffled", "seed=1")):
-        taken = [_sixteen(ours, query) for _ in range(lab.rounds(5))]
+    for what, name, query in MANY:
+        taken = [_sixteen(ours, name, query) for _ in range(lab.rounds(5))]
         fairness = Samples(tuple(_jain(one) for one, _ in taken))
         yield from_samples(GROUP, f"16 clients, {what}: fairness (Jain)", fairness, unit="", bar=at_least(0.98))
         memory = Samples(tuple(held for _, held in taken))
@@ -131,9 +166,22 @@ def _many_rows(lab: Lab, ours: Ours) -> Iterator[Row]:
     yield from_samples(GROUP, "16 clients that take nothing: anonymous memory", held, unit="MB", bar=at_most(100))
 
 
-def _sixteen(ours: Ours, query: str) -> tuple[list[int], float]:
+def _workers_rows(lab: Lab, ours: Ours, both: Ours) -> Iterator[Row]:
+    """What a second process adds: nothing to wish for where clients need the other core."""
+
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(lab.rounds(3)):
+        for workers, server in ((1, ours), (2, both)):
+            taken[workers].append(sum(_sixteen(server, "tokens", "seed=1")[0]) / (3 * SECONDS) / 1e6)
+    one, two = (Samples(tuple(values)) for values in taken.values())
+    what, peer = "16 clients, token rows, shuffled: --workers 2", "one process"
+    note = f"by the wall clock, on {os.cpu_count()} cores, of which the clients take one"
+    yield from_samples(GROUP, what, two, unit="MB/s", peer=peer, against=one, note=note)
+
+
+def _sixteen(ours: Ours, name: str, query: str) -> tuple[list[int], float]:
     """Bytes that each of the clients got in the same seconds, and MB of the server meanwhile."""
-    path = f"/v1/datasets/{ours.handle('text')}/iter?{query}"
+    path = f"/v1/datasets/{ours.handle(name)}/iter?{query}"
     got = [0] * CLIENTS
     ready, end = threading.Barrier(CLIENTS + 1), threading.Event()
 

@@ -7,13 +7,14 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
 WARM_UP_ROUNDS = 2
+SECONDS = 1.0  # of what is measured by its rate
 PATIENCE_S = 60.0
 
 
@@ -76,3 +77,17 @@ def await_that(condition: Callable[[], bool], what: str, *, poll_s: float = 0.00
         if time.monotonic() > deadline:
             raise BenchmarkFailed(f"waited {PATIENCE_S:g} s in vain for {what}")
         time.sleep(poll_s)
+
+
+def rate(
+    source: Iterable[Any],
+    size: Callable[[Any], int] = lambda example: 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Examples a second for about a second, from the beginning, as often as that takes."""
+    count, begin = 0, clock()
+    while True:
+        for number, one in enumerate(source):
+            count += size(one)
+            if number % 16 == 0 and clock() - begin > SECONDS:
+                return count / (clock() - begin)
