@@ -136,4 +136,5 @@ def test_a_document_of_a_newer_version_is_refused_and_not_destroyed(world: World
     assert "a newer forgather" in shown.stdout + shown.stderr
     copies = [found for found in Path(world.spool.paths.home).rglob("*.json") if found.read_text() == text]
     assert copies, "it is gone"
-    assert named(world.spool, "claimed").state is State.DONE
+    claimed = named(world.spool, "claimed")
+    assert claimed.state is State.DONE, (claimed, world.said())

@@ -166,6 +166,32 @@ def test_what_the_command_leaves_behind_is_ended(bench: Bench) -> None:
     assert steps_of(result) == ["TERM to 1 process: left by the command that has ended"]
 
 
+def test_a_stop_after_the_command_has_ended_changes_no_outcome_and_hastens_only_with_force(bench: Bench) -> None:
+    left = "(trap '' TERM; echo up > up; exec sleep 600) & until [ -s up ]; do sleep 0.01; done"
+    entry, _ = bench.launch(f"{left}; echo $$ > pid; exit 3", grace_s=600)
+    pid = int(bench.wait_for("pid"))
+    wait_until(lambda: is_gone(pid))
+
+    bench.spool.ask_to_stop(entry[1], by="anna")
+    bench.spool.ask_to_stop(entry[1], by="anna", force=True)
+
+    result = bench.result(entry)
+    assert result.outcome == Exited(3)
+    assert steps_of(result)[-1] == "KILL to 1 process: asked by anna"
+
+
+def test_a_child_that_is_told_its_job_first_needs_no_more_than_its_go(bench: Bench) -> None:
+    """So does a dispatcher while a scope comes up."""
+    entry = bench.take("exit 3")
+    hatched = bench.hatch(entry)
+
+    bench.nursery.tell(hatched)
+    assert hatched.is_told
+    bench.nursery.go(hatched)
+
+    assert bench.result(entry).outcome == Exited(3)
+
+
 def test_a_daemon_is_ended_too(bench: Bench) -> None:
     """Twice forked and in its own session, deaf to TERM: it is the runner's child by then."""
     daemon = "setsid sh -c 'trap \"\" TERM; echo $$ > daemon; while :; do sleep 0.1; done' >/dev/null 2>&1 &"

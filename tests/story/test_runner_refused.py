@@ -375,3 +375,13 @@ def test_output_that_cannot_be_made_durable_is_said(tmp_path: Path, monkeypatch:
     log.close()
 
     assert (log.bytes_lost, log.trouble) == (0, "Input/output error")
+
+
+def test_a_part_that_is_gone_when_it_is_made_durable_is_said(tmp_path: Path) -> None:
+    log = OutputLog(f"{tmp_path}/output.log", limit_bytes=4096)
+    log.write(b"x" * 4096)
+    (tmp_path / "output.log").unlink()
+
+    log.close()
+
+    assert log.trouble == "No such file or directory"
