@@ -209,3 +209,10 @@ def test_what_is_named_like_no_spec_is_set_aside_once_nobody_can_be_copying_it(s
     assert list(admit.admit(spool)) == [("notes.txt", "")]
 
     assert "does not end in .json" in why(spool, "notes.txt")
+
+
+def test_a_dropped_file_may_say_when_and_how_often(spool):
+    spec = b'{"argv": ["true"], "begin_at": "2099-01-01T00:00:00Z", "retries": 1, "retry_on": ["75", "oom"], '
+    drop(spool, "mine.json", spec + b'"after": [{"job": "q_1738012412345_a1b2c3d4"}]}')
+
+    assert [name for name, job_id in admit.admit(spool) if job_id] == ["mine.json"]

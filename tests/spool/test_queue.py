@@ -13,6 +13,7 @@ from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
 from forgather_spool.spool.names import new_job_id, parse_entries, parse_entry
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool, utc_now
+from tests import file_system
 
 HOST = "box"
 RESULT = {"version": 1, "outcome": {"kind": "exited", "exit_code": 0}, "started_at": None, "ended_at": utc_now()}
@@ -235,3 +236,13 @@ def test_where_other_programs_look_is_a_promise(tmp_path):
     assert paths.dataset_config == f"{tmp_path}/dataset_server/config.yaml"
     assert paths.auth_token(job_id, 1) == f"{tmp_path}/jobs/{job_id}/auth_token"
     assert paths.script(job_id, 2) == f"{tmp_path}/jobs/{job_id}/attempt-2/script"
+
+
+def test_what_was_made_durable_before_the_start_is_not_synced_again(spool, monkeypatch):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+    spool.write_claim(entry[1], {"version": 1})
+    spool.make_claim_durable(entry[1])
+    file_system.patch(monkeypatch, "make_durable", pytest.fail)
+
+    assert spool.start(entry[1], is_claim_durable=True)

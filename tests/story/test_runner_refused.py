@@ -65,6 +65,10 @@ def test_a_nursery_that_does_not_answer_is_given_up_after_a_second_try(
         children.hatch({})
 
 
+def test_before_its_first_child_there_is_nothing_to_hear_of(children: Nursery) -> None:
+    assert (children.fileno(), children.over()) == (None, [])
+
+
 def test_a_fork_that_is_refused_is_told_by_the_nursery(children: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", refusing(errno.EAGAIN))
     answer = nursery._hatch(0, 0, "/nowhere")
