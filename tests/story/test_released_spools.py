@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from forgather_spool.cli.app import app
 from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled, Exited, Lost
 from forgather_spool.spool.archive import write_archive
@@ -67,13 +69,16 @@ def test_every_job_is_listed_and_none_has_a_problem(world: World) -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_it_is_shown_as_it_is(world: World, name: str) -> None:
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(app, words, env=world.env)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
     for words in (("job", "status"), ("job", "show"), ("job", "show", "--raw"), ("job", "dump")):
-        done = world.forgather(*words, name)
-        assert done.returncode == 0, done.stderr
+        said(*words, name)
     if name in OUTCOMES:
-        told = json.loads(world.forgather("job", "status", "--json", name).stdout)
-        assert told["outcome"]["kind"] == OUTCOMES[name]["kind"]
-        assert world.forgather("job", "dump", name).stdout == "hello\n"
+        assert json.loads(said("job", "status", "--json", name))["outcome"]["kind"] == OUTCOMES[name]["kind"]
+        assert said("job", "dump", name) == "hello\n"
 
 
 def test_details_are_what_they_were(world: World) -> None:
