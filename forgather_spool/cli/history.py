@@ -27,6 +27,7 @@ from forgather_spool.job import Result
 from forgather_spool.outcome import OUTCOME_WORDS, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.ended import Ended, ended_places
+from forgather_spool.spool.files import together
 from forgather_spool.spool.queue import Spool
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -141,8 +142,9 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    is_there = UsageError(f"{shown(name)} is there already", hint="export to another name, or remove it first")
     if os.path.lexists(name):
-        raise UsageError(f"{shown(name)} is there already", hint="export to another name, or remove it first")
+        raise is_there
     path = os.path.abspath(name)
     if not os.path.isdir(os.path.dirname(path)):
         raise UsageError(f"{shown(name)}: no such directory", hint="make it first")
@@ -153,7 +155,12 @@ def _writing(name: str) -> Iterator[IO[bytes]]:
                 yield out
             file.flush()
             files.sync(file.fileno())
-        files.move(partial, path)
+        if together.link_new(partial, path):
+            files.sync_names(os.path.dirname(path))
+        else:
+            files.move(partial, path)  # a file system without links: of two at once the last one's stands
+    except FileExistsError:
+        raise is_there from None
     except OSError as error:
         raise files.failed("write", name, error) from None
     finally:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from forgather_spool.cli import history
+from forgather_spool.errors import UsageError
 from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.place import locate
 from forgather_spool.spool.queue import Spool
-from tests import builders
+from tests import builders, file_system
 
 FORGATHER = [sys.executable, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
 
@@ -138,3 +140,24 @@ def test_without_zstd_it_is_said_what_to_do(here: Spool, tmp_path: Path) -> None
 
     assert done.returncode == 69 and b".tar.gz" in done.stderr
     assert [name for name in os.listdir(tmp_path) if "x.tar" in name] == []
+
+
+def test_of_two_exports_to_one_file_the_later_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.tar"
+
+    with pytest.raises(UsageError, match="is there already"), history._writing(str(file)) as out:
+        out.write(b"later")
+        file.write_bytes(b"first")
+
+    assert file.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["x.tar"]
+
+
+def test_on_a_file_system_without_links_an_export_is_there_whole(tmp_path: Path, monkeypatch) -> None:
+    file_system.patch(monkeypatch, "link_new", lambda source, path: False)
+
+    with history._writing(str(tmp_path / "x.tar")) as out:
+        out.write(b"whole")
+
+    assert (tmp_path / "x.tar").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["x.tar"]
