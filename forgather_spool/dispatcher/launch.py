@@ -105,7 +105,6 @@ class Launcher:
             return self._give_up(entry, attempt, hatched, str(error))
         if self._host.kind == "systemd":
             self._nursery.tell(hatched)  # a scope takes the manager milliseconds
-        self._nursery.prepare()  # the next one's child, while this one's scope comes up
         return None
 
     def events(self) -> list[Launched | NotLaunched]:

@@ -36,6 +36,7 @@ from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
 RETRY_S = 1.0  # until all is looked at again after the file system refused a step
+QUIET_S = 0.01  # a job that was launched has started by then: a fork would have taken the processor from it
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
 
 
@@ -137,7 +138,13 @@ class Dispatcher:
 
     def wait(self, limit_s: float, more_fds: tuple[int, ...] = ()) -> None:
         """Until something may have changed, at most `limit_s`."""
-        self._poll_all(min(limit_s, self._patience_s()), more_fds)
+        limit_s = min(limit_s, self._patience_s())
+        if limit_s > QUIET_S and not self.nursery.is_prepared:
+            if self._poll_all(QUIET_S, more_fds):
+                return
+            self.nursery.prepare()
+            limit_s -= QUIET_S
+        self._poll_all(limit_s, more_fds)
 
     def _poll_all(self, limit_s: float, more_fds: tuple[int, ...]) -> list[tuple[int, int]]:
         poll = select.poll()
@@ -272,10 +279,12 @@ class Dispatcher:
         decision = self.deciding.decide(self.running.busy | self.launcher.claims, self.running.lingering)
         if decision is None:
             return
-        for start in decision.starts:
+        for n, start in enumerate(decision.starts, start=1):
             if start.gpus and self._unknown:
                 continue  # a card may be one of theirs; all is looked at again soon, and decided anew
             self._launch((-start.priority, start.job_id), start)
+            if n < len(decision.starts):
+                self.nursery.prepare()  # it is forked while this one's scope comes up
         self.unmet.end(self.deciding)
         self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
 

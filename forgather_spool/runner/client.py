@@ -72,6 +72,11 @@ class Nursery:
     def pid(self) -> int | None:
         return self._pid
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a child waits, or is on its way, that no job has."""
+        return self._awaited_fd >= 0
+
     def hatch(self, request: Document) -> Hatched:
         """A child that waits to run `request`: what `Request` names, as a document.
 

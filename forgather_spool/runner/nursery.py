@@ -33,8 +33,9 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
+from forgather_spool.runner.ready import Ready, make_ready
 from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, TOLD, Request
-from forgather_spool.runner.run import make_ready, run_job
+from forgather_spool.runner.run import run_job
 from forgather_spool.spool.watch import Watch
 
 _PR_SET_NAME = 15
@@ -98,36 +99,36 @@ def _hatch(go_fd: int, over_fd: int, home: str) -> Document:
 
 def _live(go_fd: int, over_fd: int, home: str) -> None:
     """The child's whole life; does not return."""
-    request = None
+    ready = None
     try:
         os.setsid()
         _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _prctl(_PR_SET_NAME, b"forgather-run", 0, 0, 0)
         go_fd, over_fd = _keep_only(go_fd, over_fd)
-        signals.as_the_kernel_made_them()
+        signals.heed(*signals.IGNORED, signals.SIGCHLD)
         watch = Watch()
-        request, problem = _await_go(go_fd, home)
-        while request is not None and run_job(request, problem, home, watch, over_fd):
-            request, problem = _await_go(go_fd, home) if _is_told_soon(go_fd) else (None, None)
+        ready = _await_go(go_fd, home)
+        while ready is not None and run_job(ready, watch, over_fd):
+            ready = _await_go(go_fd, home) if _is_told_soon(go_fd) else None
     except BaseException as error:  # a forked child: SystemExit too must not run on as a second nursery
-        _report("forgather-run" if request is None else request.job_id, error)
+        _report("forgather-run" if ready is None else ready.request.job_id, error)
     finally:
         os._exit(0)
 
 
-def _await_go(go_fd: int, home: str) -> tuple[Request | None, str | None]:
-    """What to run, once we may, and what `make_ready` says of it. None: nothing, its dispatcher was killed before."""
+def _await_go(go_fd: int, home: str) -> Ready | None:
+    """What to run, once we may. None: nothing, its dispatcher was killed before."""
     said = b""
-    request, problem = None, None
+    ready = None
     while not said.endswith(GO):
         chunk = os.read(go_fd, _READ_BYTES)
         if not chunk:
-            return None, None
+            return None
         said += chunk
-        if request is None and TOLD in said:
+        if ready is None and TOLD in said:
             request = Request.from_bytes(said.partition(TOLD)[0])
-            problem = None if said.endswith(GO) else make_ready(request, home)  # else there is no time to use for it
-    return request, problem
+            ready = make_ready(request, home, is_early=not said.endswith(GO))
+    return ready
 
 
 def _is_told_soon(go_fd: int) -> bool:

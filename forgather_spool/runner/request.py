@@ -26,7 +26,6 @@ class Request:
         "env",
         "gpus",
         "host",
-        "is_claim_durable",
         "job_id",
         "priority",
         "scope",
@@ -41,7 +40,6 @@ class Request:
         self.env: dict[str, str] = document["env"]
         self.gpus: list[Document] = document["gpus"]
         self.cuda_visible_devices: str = document["cuda_visible_devices"] or ""
-        self.is_claim_durable = False  # not told: the runner's own note of what it has done for it
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:

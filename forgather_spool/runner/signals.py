@@ -62,6 +62,12 @@ def ignore(*numbers: int) -> None:
         _signal.signal(number, _signal.SIG_IGN)
 
 
+def heed(*numbers: int) -> None:
+    """They act by default again."""
+    for number in numbers:
+        _signal.signal(number, _signal.SIG_DFL)
+
+
 def as_the_kernel_made_them() -> None:
     """Every signal acts by default and none is blocked, whatever was inherited."""
     _signal.set_wakeup_fd(-1)

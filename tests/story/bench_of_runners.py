@@ -53,7 +53,7 @@ class Bench:
             }
         )
         if write_claim:
-            self.spool.write_claim(entry[1], _claim(entry, scope, gpus, hatched).as_document())
+            self.spool.write_claim(entry[1], claim_naming(hatched, entry, scope, gpus).as_document())
         return hatched
 
     def launch(self, command: str | list[str] = "true", *, keep: bool = False, **spec: Any) -> tuple[Entry, Hatched]:
@@ -96,7 +96,7 @@ def ended(hatched: Hatched) -> bool:
     return not proc.is_alive(hatched.pid, hatched.start_ticks)
 
 
-def _claim(entry: Entry, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched) -> Claim:
+def claim_naming(hatched: Hatched, entry: Entry, scope: str, gpus: tuple[GpuRef, ...] = ()) -> Claim:
     return Claim(
         attempt=1,
         host=HOST,

@@ -14,8 +14,10 @@ import pytest
 
 from forgather_spool.host import proc
 from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
-from forgather_spool.runner.request import TOLD
-from tests.story.bench_of_runners import Bench, ended
+from forgather_spool.runner.client import Hatched
+from forgather_spool.runner.ready import make_ready
+from forgather_spool.runner.request import TOLD, Request
+from tests.story.bench_of_runners import Bench, claim_naming, ended
 from tests.waiting import wait_until
 
 IGNORES_TERM = "trap '' TERM; echo up > up; while :; do sleep 0.1; done"
@@ -326,6 +328,28 @@ def test_a_start_that_is_not_ours_runs_nothing(bench: Bench, spoil: str) -> None
     assert not bench.spool.has_started(entry[1])
     assert not bench.spool.has_result(entry[1])
     assert not (bench.folder / "ran").exists()
+
+
+@pytest.mark.parametrize("spoil", ["withdrawn", "another's", "put back"])
+def test_a_start_that_was_ours_while_we_made_ready_is_looked_at_again(bench: Bench, spoil: str) -> None:
+    """A scope may take long to come up, and its dispatcher may be gone meanwhile."""
+    entry = bench.take()
+    child = bench.hatch(entry, write_claim=False)
+    me = Hatched(os.getpid(), proc.start_ticks(os.getpid()) or 0, -1)
+    bench.spool.write_claim(entry[1], claim_naming(me, entry, "a scope").as_document())
+    ready = make_ready(Request.from_bytes(child.request), bench.spool.paths.home)
+    if spoil == "put back":
+        bench.spool.put_back(entry, "box")
+    else:
+        assert bench.spool.withdraw_claim(entry[1])
+    if spoil == "another's":
+        bench.spool.write_claim(entry[1], claim_naming(child, entry, "a scope").as_document())
+
+    refusal = ready.take_start()
+
+    bench.nursery.abandon(child)
+    assert refusal is not None
+    assert not bench.spool.has_started(entry[1])
 
 
 # -- the nursery --------------------------------------------------------------------------------------------------

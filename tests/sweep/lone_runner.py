@@ -12,8 +12,9 @@ import sys
 from forgather_spool.cli import reported
 from forgather_spool.host import proc
 from forgather_spool.runner import result
+from forgather_spool.runner.ready import make_ready
 from forgather_spool.runner.request import Request
-from forgather_spool.runner.run import make_ready, run_job
+from forgather_spool.runner.run import run_job
 from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.watch import Watch
 from tests.story.world import HOST
@@ -36,8 +37,7 @@ def main(home: str, job_id: str, *cards: str) -> int:
     }  # fmt: skip
     result.TRY_AGAIN_S = 0.02
     told = Request(request)
-    problem = make_ready(told, home) if cards else None  # as with a scope, and as without
-    run_job(told, problem, home, Watch())
+    run_job(make_ready(told, home, is_early=bool(cards)), Watch())  # as with a scope, and as without
     return 0
 
 
