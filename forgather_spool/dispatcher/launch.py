@@ -75,21 +75,12 @@ class Launcher:
         Raises:
             AlreadyClaimed: another was first, or its start was taken before a power cut.
         """
-        self._spool.claim(entry, self._host_name)
-        attempt = self._spool.attempt(entry[1])
-        if self._spool.has_started(entry[1], attempt) or self._spool.has_result(entry[1], attempt):
-            # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
-            raise AlreadyClaimed(f"job {entry[1]} had started already")
-        asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
-        if asked_by is None and attempt > FIRST_ATTEMPT:
-            asked_by = self._spool.asked_to_stop_by(entry[1], attempt - 1)
-        if asked_by is not None:
-            # Somebody asked while it was being put back, or run again: it must not run now.
-            self._spool.end_unstarted(entry, self._host_name, asked_by)
-            raise AlreadyClaimed(f"job {entry[1]} was cancelled by {asked_by}")
+        is_new = self._spool.claim(entry, self._host_name)
+        attempt = FIRST_ATTEMPT if is_new else self._current_attempt(entry)
         hatched = None
         try:
-            self._spool.withdraw_claim(entry[1], attempt)
+            if not is_new:
+                self._spool.withdraw_claim(entry[1], attempt)
             spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
             if spec.gpus != len(gpus):
                 return self._give_up(entry, attempt, None, "it was edited after it was looked at")
@@ -106,6 +97,21 @@ class Launcher:
         if self._host.kind == "systemd":
             self._nursery.tell(hatched)  # a scope takes the manager milliseconds
         return None
+
+    def _current_attempt(self, entry: Entry) -> int:
+        """Its number, for a job that was claimed before. Raises AlreadyClaimed: it must not be launched now."""
+        attempt = self._spool.attempt(entry[1])
+        if self._spool.has_started(entry[1], attempt) or self._spool.has_result(entry[1], attempt):
+            # A power cut undid the rename, not the start. Where it lies now it is settled, not started.
+            raise AlreadyClaimed(f"job {entry[1]} had started already")
+        asked_by = self._spool.asked_to_stop_by(entry[1], attempt)
+        if asked_by is None and attempt > FIRST_ATTEMPT:
+            asked_by = self._spool.asked_to_stop_by(entry[1], attempt - 1)
+        if asked_by is not None:
+            # Somebody asked while it was being put back, or run again: it must not run now.
+            self._spool.end_unstarted(entry, self._host_name, asked_by)
+            raise AlreadyClaimed(f"job {entry[1]} was cancelled by {asked_by}")
+        return attempt
 
     def events(self) -> list[Launched | NotLaunched]:
         """What became of launches since the last call."""

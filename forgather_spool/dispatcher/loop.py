@@ -108,7 +108,8 @@ class Dispatcher:
         self._look_again_at = 0.0
 
     def step(self) -> None:
-        """One pass: hear, admit, settle, decide, launch."""
+        """One pass: hear, admit, settle, decide, launch. First of all, who waits for nothing but its go gets it."""
+        self._take_events()
         self._hear()
         for job_id, attempt in self.nursery.over():
             self.running.is_over(job_id, attempt)

@@ -34,6 +34,7 @@ from forgather_spool.host.process import send_signal
 
 SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
+MOVE_AGAIN_S = 0.005  # readiness lasts longer; a thread beside a launch would cost it a third of a millisecond
 READY_S = 0.03  # the connection after an `expect`: a submit is there by then
 KEPT_S = 0.25  # the connection after a launch: to make one costs as much as a launch, and often more follow
 EMPTY_PATIENCE_S = 1.0  # for a process on its way into a scope; it takes milliseconds
@@ -71,6 +72,7 @@ class SystemdHost:
         self._found_empty: dict[str, float] = {}  # scopes in our way to when (monotonic) they were first seen empty
         self._connection: ManagerConnection | None = None
         self._is_moving = False
+        self._move_again_at = 0.0
         self._open_until = 0.0
         manager = self._open()
         try:
@@ -88,15 +90,17 @@ class SystemdHost:
         cgroup_threadgroup_rwsem and cgroup_mutex, 4 to 12 ms on a machine with
         HZ=250; those of about the next grace period take 0.07 ms, and lengthen
         it (Linux 6.18; kernel/cgroup/cgroup.c and kernel/rcu/sync.c). Moving
-        ourselves to where we are is such a move: each call makes one, so the
-        earlier a submit is heard of, and the oftener, the less it waits. One that
-        comes too late costs nothing either: the scope would wait as long.
+        ourselves to where we are is such a move: so the earlier a submit is heard
+        of, and the oftener, the less it waits. One that comes too late costs
+        nothing either: the scope would wait as long.
         """
         if self._launches:
             return
-        self._open_until = max(self._open_until, time.monotonic() + READY_S)
-        if not self._is_moving:
+        now = time.monotonic()
+        self._open_until = max(self._open_until, now + READY_S)
+        if not self._is_moving and now >= self._move_again_at:
             self._is_moving = True
+            self._move_again_at = now + MOVE_AGAIN_S
             _thread.start_new_thread(self._move_to_where_we_are, ())
         try:
             self._open()

@@ -18,6 +18,7 @@ from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, U
 from forgather_spool.host import proc
 from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
 from forgather_spool.runner.environment import job_environment
+from forgather_spool.runner.journal_copy import JournalCopy
 from forgather_spool.runner.request import Request
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Spool
@@ -33,11 +34,12 @@ SNAPSHOT_MAIN = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/
 class Ready:
     """An attempt that `take_start` may start. Made by `make_ready`."""
 
-    __slots__ = ("_claim", "_is_claim_durable", "command", "problem", "refusal", "request", "spec", "spool")
+    __slots__ = ("_claim", "_is_claim_durable", "command", "journal", "problem", "refusal", "request", "spec", "spool")
 
     def __init__(self, request: Request, spool: Spool) -> None:
         self.request = request
         self.spool = spool
+        self.journal = JournalCopy(request.job_id)
         self.problem: str | None = None  # a sentence: nothing may be run
         self.spec: dict[str, Any] | None = None  # None: it cannot be read
         self.command: Command | None = None  # None: `refusal` says why

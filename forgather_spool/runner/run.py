@@ -20,7 +20,6 @@ from forgather_spool.host import proc
 from forgather_spool.runner import signals
 from forgather_spool.runner.command import Command
 from forgather_spool.runner.family import Family
-from forgather_spool.runner.journal_copy import JournalCopy
 from forgather_spool.runner.output import OutputLog
 from forgather_spool.runner.ready import Ready
 from forgather_spool.runner.request import Request, over
@@ -44,15 +43,14 @@ def run_job(ready: Ready, watch: Watch, over_fd: int = -1) -> bool:
     `over_fd` is told once nobody of the job is left.
     True: it lies in done/, nothing of it is left, and this process may run another.
     """
-    request, spool = ready.request, ready.spool
+    request, spool, journal = ready.request, ready.spool, ready.journal
     caught = signals.Caught(signals.SIGCHLD, signals.SIGTERM)
     signals.ignore(*signals.IGNORED)
-    journal = JournalCopy(request.job_id)
     refusal = ready.take_start()
     if refusal is not None:
         journal.say(f"attempt {request.attempt} was not started: {refusal}")
         return False
-    attempt = Attempt(ready, caught, watch, journal)
+    attempt = Attempt(ready, caught, watch)
     result = attempt.run()
     _say_over(over_fd, request)
     watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # to close it would take milliseconds
@@ -72,14 +70,14 @@ def _say_over(fd: int, request: Request) -> None:
 class Attempt:
     """A start that has been taken. `run` gives its result document."""
 
-    def __init__(self, ready: Ready, caught: signals.Caught, watch: Watch, journal: JournalCopy) -> None:
+    def __init__(self, ready: Ready, caught: signals.Caught, watch: Watch) -> None:
         self._ready = ready
         self._spool = ready.spool
         self._request = ready.request
         self._spec = ready.spec
         self._caught = caught
         self._watch = watch
-        self._journal = journal
+        self._journal = ready.journal
         self._started_at = utc_now()
 
     def is_last(self, result: dict[str, Any]) -> bool:

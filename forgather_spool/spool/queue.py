@@ -163,8 +163,10 @@ class Spool:
         """Make running/<host>/, once before the first claim."""
         files.make_directory(self.paths.running_on(host))
 
-    def claim(self, entry: Entry, host: str) -> None:
+    def claim(self, entry: Entry, host: str) -> bool:
         """Take a waiting job for `host`: the rename is the claim. `open_host` came before.
+
+        Whether its folder is new: then nothing was ever written about it, and its attempt is the first.
 
         Nothing here is durable yet, nor in `write_claim`: a power cut puts the
         job back, and until `start` nothing of it has run.
@@ -173,7 +175,7 @@ class Spool:
             AlreadyClaimed: another was first; nothing changed.
         """
         self._take(entry, host, durable=False)
-        files.make_directory(self.paths.job(entry[1]), durable=False)
+        return files.make_directory(self.paths.job(entry[1]), durable=False)
 
     def _take(self, entry: Entry, folder: str, *, durable: bool, held: bool = False) -> None:
         job_id, priority = entry[1], -entry[0]

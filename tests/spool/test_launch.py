@@ -83,7 +83,7 @@ def test_a_child_makes_ready_while_its_scope_comes_up_and_goes_when_it_has(
     entry = builders.submitted(spool)
 
     assert launcher.launch(entry, ()) is None
-    assert children.notes == ["tell", "prepare"]
+    assert children.notes == ["tell"]
     manager.answers = [ScopeStarted("somebody-elses.scope"), ScopeStarted(manager.scopes[0])]
 
     [launched] = launcher.events()

@@ -81,8 +81,8 @@ def discard(path: str) -> None:
         raise failed("remove", path, error) from None
 
 
-def make_directory(path: str, *, durable: bool = True) -> None:
-    """One directory, 0700 whatever the umask, durable in its parent if so wished. Standing already is fine.
+def make_directory(path: str, *, durable: bool = True) -> bool:
+    """One directory, 0700 whatever the umask, durable in its parent if so wished. False: it stood already.
 
     The parent is synced in either case: whoever made it may have died before that.
     """
@@ -90,11 +90,14 @@ def make_directory(path: str, *, durable: bool = True) -> None:
         try:
             os.mkdir(path, DIR_MODE)
             os.chmod(path, DIR_MODE)
+            is_new = True
         except FileExistsError:
             if not os.path.isdir(path):
                 raise UnreadableFile(f"{path}: is in the way: not a directory") from None
+            is_new = False
         if durable:
             sync_directory(os.path.dirname(path))
+        return is_new
     except OSError as error:
         raise failed("make", path, error) from None
 
