@@ -23,6 +23,12 @@ from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
 
 GROUP = "submit to first instruction"
+PYTHON = "python3 -c pass"
+AGAINST_SYSTEMD_RUN = (  # and how many times as long it may take
+    ("scope", "in a scope, dispatcher awake", 1.0),
+    ("scope, stopped", "in a scope, from a stopped dispatcher", 8.0),
+    ("embedded, stopped", "embedded, from a stopped dispatcher", 8.0),
+)
 PAUSE_S = 0.05
 _numbers = itertools.count()
 
@@ -61,22 +67,16 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
 def rows(taken: Mapping[str, Samples]) -> list[Row]:
     """What `measure` found, against systemd-run where that could be measured."""
     unit_start, peer = taken.get("systemd-run"), "systemd-run --user"
-    found = []
-    for kind, words in (("scope", "in a scope"), ("embedded", "embedded")):
-        for ending, note, limit in (("", "dispatcher awake", 2.0), (", stopped", "from a stopped dispatcher", 8.0)):
-            samples = taken.get(kind + ending)
-            if samples is None:
-                continue
-            if unit_start is None:
-                found.append(_row(f"{words}, {note}", samples, "python3 -c pass", taken["floor"], None))
-            else:
-                found.append(_row(f"{words}, {note}", samples, peer, unit_start, limit))
+    found = [_row("embedded, dispatcher awake", taken["embedded"], PYTHON, taken["floor"], 2.0)]
+    for name, what, limit in AGAINST_SYSTEMD_RUN:
+        if name in taken and unit_start is not None:
+            found.append(_row(what, taken[name], peer, unit_start, limit))
+        elif name in taken:
+            found.append(_row(what, taken[name], PYTHON, taken["floor"], None))
     for name in ("systemd-run --scope", "spawn", *peers.SUBMIT):
         if name in taken:
             what = {"spawn": "fork and exec alone", "systemd-run --scope": "systemd-run --user --scope"}.get(name, name)
-            found.append(
-                _row(what, taken[name], peer if unit_start else "python3 -c pass", unit_start or taken["floor"], None)
-            )
+            found.append(_row(what, taken[name], peer if unit_start else PYTHON, unit_start or taken["floor"], None))
     return found
 
 

@@ -34,10 +34,10 @@ def rows(lab: Lab) -> list[Row]:
     peers.end(lab)
     floor, name = taken["floor"], "python3 -c pass"
     found = [
-        from_samples(GROUP, "forgather submit", taken["empty"], peer=name, against=floor, bar=at_most(3, "ratio")),
+        from_samples(GROUP, "forgather submit", taken["empty"], peer=name, against=floor, bar=at_most(2.5, "ratio")),
         from_samples(
             GROUP, f"forgather submit, {queued:,} queued", taken["full"], peer=name, against=floor,
-            bar=at_most(3, "ratio"),
+            bar=at_most(2.5, "ratio"),
         ),
         from_samples(GROUP, "python3 -I -S -c pass", taken["isolated"], peer=name, against=floor),
     ]  # fmt: skip
