@@ -5,7 +5,8 @@
     3. jobs/<job_id>/ is renamed to jobs/.removed.<job_id>/
     4. that folder is removed with all it holds
 
-Without the first, a power cut might bring a spec back into running/, and
+Each step is taken for all that go and made durable before the next, so that
+many jobs cost no more syncs than one. Without the first, a power cut might bring a spec back into running/, and
 nothing would say any more that it has run. The second takes the job out of every list at once, so nobody meets half a
 job; and it marks the folder, so that what a crash leaves in between is known
 for what it is. Without the third, a crash just before the last rmdir would
@@ -17,9 +18,11 @@ in jobs/ as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os.path import dirname
 
 from forgather_spool.spool import files
 from forgather_spool.spool.ended import Ended
+from forgather_spool.spool.files import together
 from forgather_spool.spool.imported import finish_import
 from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.place import (
@@ -27,29 +30,26 @@ from forgather_spool.spool.place import (
 )
 from forgather_spool.spool.queue import Spool
 
+FEW = 16  # so many folders are synced one by one: a sync of the whole file system waits for everybody's data
 
-def remove(spool: Spool, place: Ended | Rejected) -> None:
-    """The job is gone on return. Somebody else having removed it is fine.
+
+def remove(spool: Spool, *places: Ended | Rejected) -> None:
+    """The jobs are gone on return. Somebody else having removed one is fine.
 
     Raises:
         StorageFailed: the file system refused; a job that is no longer listed is swept by the next cleanup.
     """
-    if isinstance(place, Rejected) and not is_job_id(place.job_id):
-        _remove_file(place.path)
-        files.discard(place.why_path)
+    of_jobs = [place for place in places if not _went_alone(spool, place)]
+    if not of_jobs:
         return
-    folder = spool.paths.job(place.job_id)
-    if isinstance(place, Rejected):
-        files.discard(place.why_path)
-    if not files.is_directory(folder):
-        files.discard(place.path)
-        return
-    files.make_names_durable(spool.paths.queue, *map(spool.paths.running_on, files.names(spool.paths.running)))
-    try:
-        files.move(place.path, spool.paths.removed(place.job_id))
-    except FileNotFoundError:
-        return
-    _remove_folder(spool, place.job_id)
+    paths = spool.paths
+    files.make_names_durable(paths.queue, *map(paths.running_on, files.names(paths.running)))
+    marked = [place for place in of_jobs if _is_moved(place.path, paths.removed(place.job_id))]
+    if len(marked) > FEW:
+        together.sync_file_system(paths.jobs)
+    else:
+        _sync_those_there([folder for place in marked for folder in (paths.job(place.job_id), dirname(place.path))])
+    _remove_folders(spool, [place.job_id for place in marked])
 
 
 def sweep_removed(spool: Spool, go_on: Callable[[], bool] = lambda: True) -> int:
@@ -59,11 +59,38 @@ def sweep_removed(spool: Spool, go_on: Callable[[], bool] = lambda: True) -> int
         if not go_on():
             break
         finish_import(spool, name)
-        job_id = spool.paths.being_removed(name)
-        if job_id is not None or files.exists(spool.paths.removed(name)):
-            _remove_folder(spool, job_id or name)
-            swept += 1
+        if spool.paths.being_removed(name) is not None:
+            files.remove_tree(f"{spool.paths.jobs}/{name}")  # this alone: the job may have been imported again since
+        elif files.exists(spool.paths.removed(name)):
+            _remove_folders(spool, [name])
+        else:
+            continue
+        swept += 1
     return swept
+
+
+def _sync_those_there(folders: list[str]) -> None:
+    """Make the names in each durable. Another cleanup may have taken a marked folder away meanwhile."""
+    for folder in dict.fromkeys(folders):
+        try:
+            files.sync_directory(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise files.failed("sync", folder, error) from None
+
+
+def _went_alone(spool: Spool, place: Ended | Rejected) -> bool:
+    """True: it has no folder, and is gone."""
+    if isinstance(place, Rejected):
+        files.discard(place.why_path)
+    if isinstance(place, Rejected) and not is_job_id(place.job_id):
+        _remove_file(place.path)
+        return True
+    if not files.is_directory(spool.paths.job(place.job_id)):
+        files.discard(place.path)
+        return True
+    return False
 
 
 def _remove_file(path: str) -> None:
@@ -74,11 +101,22 @@ def _remove_file(path: str) -> None:
     files.remove_tree(path)
 
 
-def _remove_folder(spool: Spool, job_id: str) -> None:
-    aside = spool.paths.removing(job_id)
-    files.remove_tree(aside)  # left by an interrupted removal of a job that was imported again since
+def _remove_folders(spool: Spool, job_ids: list[str]) -> None:
+    aside = []
+    for job_id in job_ids:
+        target = spool.paths.removing(job_id)
+        files.remove_tree(target)  # left by an interrupted removal of a job that was imported again since
+        if _is_moved(spool.paths.job(job_id), target):
+            aside.append(target)
+    files.make_names_durable(spool.paths.jobs)
+    for path in aside:
+        files.remove_tree(path)
+
+
+def _is_moved(source: str, target: str) -> bool:
+    """Not durable. False: it was moved already, or another cleanup is at it."""
     try:
-        files.move(spool.paths.job(job_id), aside)
+        files.move(source, target, durable=False)
     except FileNotFoundError:
-        return  # it was moved already, or another cleanup is at it
-    files.remove_tree(aside)
+        return False
+    return True

@@ -16,11 +16,11 @@ from pathlib import Path
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.document import Document
 from forgather_spool.spool import admit, batch, files, order, preempt
+from forgather_spool.spool import remove as removal
 from forgather_spool.spool.ended import ended_among
 from forgather_spool.spool.names import parse_entries
 from forgather_spool.spool.place import Queued
 from forgather_spool.spool.queue import Entry, Spool, utc_now
-from forgather_spool.spool.remove import remove
 from tests.spool import powerloss
 from tests.spool.empty_machine import GONE, EmptyMachine
 
@@ -182,7 +182,23 @@ def a_run_that_is_forgotten(spool: Spool, disk: powerloss.Disk, enter: Enter) ->
     yield
     (place,) = ended_among(spool, frozenset([entry[1]]))
     disk.say("forgotten", entry[1])
-    remove(spool, place)
+    removal.remove(spool, place)
+
+
+def a_run_that_is_forgotten_with_many(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
+    """So many that one sync of the file system is for all."""
+    entry = enter(spool, disk)
+    yield
+    yield from launched(spool, entry)
+    run(spool, entry, disk.say)
+    yield
+    (place,) = ended_among(spool, frozenset([entry[1]]))
+    disk.say("forgotten", entry[1])
+    few, removal.FEW = removal.FEW, 0
+    try:
+        removal.remove(spool, place)
+    finally:
+        removal.FEW = few
 
 
 def a_second_try(spool: Spool, disk: powerloss.Disk, enter: Enter) -> Iterator[None]:
@@ -260,8 +276,8 @@ def a_stop_while_it_launches(spool: Spool, disk: powerloss.Disk, enter: Enter) -
 
 
 LIVES = [
-    a_run, a_run_in_a_scope, a_run_that_is_forgotten, a_launch_put_back, a_cancel, a_stop_while_it_launches,
-    a_second_try, a_run_that_gives_way, a_hold, a_changed_priority,
+    a_run, a_run_in_a_scope, a_run_that_is_forgotten, a_run_that_is_forgotten_with_many, a_launch_put_back, a_cancel,
+    a_stop_while_it_launches, a_second_try, a_run_that_gives_way, a_hold, a_changed_priority,
 ]  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from forgather_spool.spool import files
+from forgather_spool.spool.files import together
 from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject
-from forgather_spool.spool.remove import remove, sweep_removed
+from forgather_spool.spool.remove import FEW, remove, sweep_removed
 from tests import builders
 
 
@@ -36,7 +37,7 @@ def test_an_interrupted_removal_is_finished_by_the_next(spool: Spool, monkeypatc
     stranger = Path(spool.paths.jobs, "a-trainer-nobody-queued")
     stranger.mkdir()
     with monkeypatch.context() as crash:
-        crash.setattr("forgather_spool.spool.remove._remove_folder", _killed)
+        crash.setattr("forgather_spool.spool.remove._remove_folders", _killed)
         with pytest.raises(KeyboardInterrupt):
             remove(spool, locate(spool, entry[1]))
     assert locate(spool, entry[1]) is None
@@ -44,6 +45,50 @@ def test_an_interrupted_removal_is_finished_by_the_next(spool: Spool, monkeypatc
     assert sweep_removed(spool) == 1
 
     assert os.listdir(spool.paths.jobs) == [stranger.name]
+
+
+def test_a_sweep_spares_a_job_that_came_back(spool: Spool) -> None:
+    """An archive may bring a job back while what is left of it is on its way out."""
+    entry = builders.ended(spool, output=b"x")
+    os.mkdir(spool.paths.removing(entry[1]))
+
+    assert sweep_removed(spool) == 1
+
+    assert os.listdir(spool.paths.jobs) == [entry[1]]
+
+
+def test_many_go_with_as_many_syncs_as_one(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with as many again for two times as many, whichever way they are made durable."""
+    synced: list[int] = []
+    sync, sync_all = os.fsync, together.sync_file_system
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), sync(fd))[1])
+    monkeypatch.setattr(together, "sync_file_system", lambda path: (synced.append(-1), sync_all(path))[1])
+
+    def removing(jobs: int) -> int:
+        places = [locate(spool, builders.ended(spool)[1]) for _ in range(jobs)]
+        synced.clear()
+        remove(spool, *places)
+        return len(synced)
+
+    assert removing(2 * FEW) == removing(4 * FEW) <= removing(1)
+    assert os.listdir(spool.paths.jobs) == []
+
+
+def test_two_may_remove_the_same_job(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second finishes what the first has only marked; the first finds nothing left to do."""
+    place = locate(spool, builders.ended(spool)[1])
+    move = files.move
+
+    def then_the_other_sweeps(source: str, target: str, **how: bool) -> None:
+        move(source, target, **how)
+        monkeypatch.setattr(files, "move", move)
+        assert sweep_removed(spool) == 1
+
+    monkeypatch.setattr(files, "move", then_the_other_sweeps)
+
+    remove(spool, place)
+
+    assert os.listdir(spool.paths.jobs) == []
 
 
 def test_a_folder_that_is_a_link_is_not_followed(spool: Spool, tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ def test_nothing_goes_unless_it_is_set(spool: Spool) -> None:
     assert locate(spool, entry[1])
 
 
-def test_it_gives_way_to_work_and_goes_on_later(spool: Spool) -> None:
+def test_it_gives_way_to_work_and_goes_on_later(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each job that went is gone whole; the others are left for the next time."""
+    monkeypatch.setattr("forgather_spool.dispatcher.retention.AT_ONCE", 1)
     for _ in range(3):
         builders.ended(spool)
     settings.change_dispatch(spool.paths, retention=ALL)

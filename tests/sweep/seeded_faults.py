@@ -278,8 +278,9 @@ FAULTS = (
     Fault(
         "a removal takes the folder before the job leaves the list",
         "spool/remove.py",
-        "    try:\n        files.move(place.path, spool.paths.removed(place.job_id))\n",
-        "    files.remove_tree(folder)\n    try:\n        files.move(place.path, spool.paths.removed(place.job_id))\n",
+        "    marked = [place for place in of_jobs if",
+        "    [files.remove_tree(paths.job(place.job_id)) for place in of_jobs]\n"
+        "    marked = [place for place in of_jobs if",
         "tests/spool/test_retention.py::test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next",
     ),
     Fault(

@@ -36,6 +36,7 @@ from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.retention import Retention, needed_by_the_living, outdated, size_bytes
 
+AT_ONCE = 500  # removed together; a person sees how far it is after each so many
 SHOWN = 20  # of a --dry-run; --json has all
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,10 +93,12 @@ def cleanup(
     if places and not (jobs or dry_run or yes) and _somebody_is_there():
         _confirm(spool, places)
     removed_bytes = 0
-    for place in places:
-        removed_bytes += size_bytes(spool, place.job_id)
+    for at in range(0, len(places), AT_ONCE):
+        some = places[at : at + AT_ONCE]
+        removed_bytes += sum(size_bytes(spool, place.job_id) for place in some)
         if not dry_run:
-            remove(spool, place)
+            remove(spool, *some)
+            _say_how_far(at + len(some), len(places))
     if not (jobs or dry_run):
         sweep_removed(spool)
     if not dry_run:
@@ -198,6 +201,13 @@ def _confirm(spool: Spool, places: Sequence[Ended | Rejected]) -> None:
     taken = size_text(sum(size_bytes(spool, place.job_id) for place in places))
     if not confirmed(f"Remove {len(places):,} ended job{'s'[: len(places) != 1]} and all their output ({taken})?"):
         raise JobFailed("nothing was removed")
+
+
+def _say_how_far(done: int, of: int) -> None:
+    """On stderr, for a person, while there is more to come."""
+    if of > AT_ONCE and sys.stderr.isatty():
+        sys.stderr.write(f"\rremoved {done:,} of {of:,}" if done < of else "\r\x1b[K")
+        sys.stderr.flush()
 
 
 def _say(places: Sequence[Ended | Rejected], removed_bytes: int, dry_run: bool, json_: bool) -> None:
