@@ -64,6 +64,9 @@ class Launcher:
     def __len__(self) -> int:
         return len(self._on_their_way)
 
+    def __contains__(self, job_id: str) -> bool:
+        return any(launch.entry[1] == job_id for launch in self._on_their_way.values())
+
     @property
     def claims(self) -> dict[str, Claim]:
         """Job id to claim of what is on its way."""

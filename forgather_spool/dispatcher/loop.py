@@ -74,8 +74,9 @@ class Dispatcher:
         self.spool.open_host(self.host_name)
         files.make_directory(paths.notices)
         here = paths.running_on(self.host_name)
-        for folder in (*self.intake.folders, paths.queue, here, paths.server, paths.notices):
+        for folder in (*self.intake.folders, paths.queue, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
+        self._watch.add(here, GONE)  # what comes there, we have put there
         for herald in heralds(paths, self.host_name):
             self._watch.add(herald, IN_OPEN)
         swept = admit.sweep_tmp(self.spool)
@@ -179,32 +180,29 @@ class Dispatcher:
             elif mask & IN_OPEN:
                 self.host.expect()
             elif path == self.spool.paths.running_on(self.host_name):
-                if mask & GONE:
-                    self._may_have_ended(name)
-                    self._let_go(parse_entry(name))
+                entry = parse_entry(name)
+                if entry is not None:
+                    self.deciding.may_have_ended(entry[1])
+                    self._let_go(entry)
             elif path in self.intake.folders:
                 self.intake.heard()
             elif path == self.spool.paths.notices:
                 if mask & CREATED:
                     self._despite_trouble(self.telling.look)
             elif path == self.spool.paths.queue and not name.startswith("."):
-                if mask & GONE:
-                    self._may_have_ended(name)
-                    self.deciding.waitlist.remove(parse_entry(name))
-                elif not self.deciding.waitlist.add(name):
+                entry = parse_entry(name) if mask & GONE else None
+                if entry is not None:
+                    self.deciding.may_have_ended(entry[1])
+                    self.deciding.waitlist.remove(entry)
+                elif not mask & GONE and not self.deciding.waitlist.add(name):
                     self._look_again_at = 0.0
 
-    def _may_have_ended(self, name: str) -> None:
-        entry = parse_entry(name)
-        if entry is not None:
-            self.deciding.may_have_ended(entry[1])
-
-    def _let_go(self, entry: Entry | None) -> None:
+    def _let_go(self, entry: Entry) -> None:
         """Its spec left running/. A job without cards holds nothing that another waits for: do not await its runner.
 
         A runner is gone a few milliseconds after its job: the kernel takes them to close an inotify.
         """
-        if entry is not None and not self.running.has_cards(entry[1]):
+        if not self.running.has_cards(entry[1]):
             self._settle(entry)
 
     def _despite_trouble(self, step: Callable[[], None]) -> None:
@@ -247,7 +245,7 @@ class Dispatcher:
 
     def _settle_one(self, entry: Entry) -> None:
         job_id = entry[1]
-        if job_id in self.launcher.claims:
+        if job_id in self.launcher:
             return
         claim = self.settler.settle(entry)
         if claim is None:

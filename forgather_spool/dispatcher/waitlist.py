@@ -19,7 +19,7 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.job import parse_at
 from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Unmet, Waiting
-from forgather_spool.spool.names import family_of, parse_entry, start_order
+from forgather_spool.spool.names import FIRST_ATTEMPT, family_of, parse_entry, start_order
 from forgather_spool.spool.queue import Entry, Spool
 
 READS_PER_PASS = 2000
@@ -51,8 +51,7 @@ class Waitlist:
         return len(self._entries)
 
     def __contains__(self, entry: Entry) -> bool:
-        at = self._place(entry)
-        return at < len(self._entries) and self._entries[at] == entry
+        return self._is_at(self._place(entry), entry)
 
     def entries(self) -> tuple[Entry, ...]:
         return tuple(self._entries)
@@ -92,12 +91,12 @@ class Waitlist:
             insort(self._entries, entry, key=start_order)
         return True
 
-    def remove(self, entry: Entry | None) -> None:
+    def remove(self, entry: Entry) -> None:
         """A name went; unknown ones are fine."""
-        if entry is None or entry not in self:
-            return
-        del self._entries[self._place(entry)]
-        self._forget(entry[1])
+        at = self._place(entry)
+        if self._is_at(at, entry):
+            del self._entries[at]
+            self._forget(entry[1])
 
     def ahead_of(self, entry: Entry) -> int:
         """How many start before one that waits."""
@@ -109,6 +108,9 @@ class Waitlist:
 
     def _place(self, entry: Entry) -> int:
         return bisect_left(self._entries, start_order(entry), key=start_order)
+
+    def _is_at(self, at: int, entry: Entry) -> bool:
+        return at < len(self._entries) and self._entries[at] == entry
 
     def _forget(self, job_id: str) -> None:
         asks = self._known.pop(job_id, None)
@@ -217,7 +219,8 @@ class Waitlist:
 
 def asks_of(spool: Spool, job_id: str, spec: Document, shapes: Shapes) -> tuple[Asks, datetime | None]:
     """What a job asks, and when it may be run again at the earliest. Raises BadDocument, UnreadableFile."""
-    if spool.attempt(job_id) > 1:
+    attempt = spool.attempt(job_id)
+    if attempt > FIRST_ATTEMPT:
         spec = {**spec, "after": []}  # it has started once, so these were met; they may be removed by now
-    not_before_at = spool.not_before_at(job_id)
+    not_before_at = spool.not_before_at(job_id, attempt)
     return shapes.of(spec, family_of(job_id)), None if not_before_at is None else parse_at(not_before_at)

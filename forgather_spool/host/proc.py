@@ -39,6 +39,12 @@ def is_alive(pid: int, start_ticks: int) -> bool:
     return stat is not None and int(stat[19]) == start_ticks and stat[0] not in (b"Z", b"X")
 
 
+def alive_since(pid: int) -> int | None:
+    """As `start_ticks`; None also for a zombie."""
+    stat = _stat(pid)
+    return None if stat is None or stat[0] in (b"Z", b"X") else int(stat[19])
+
+
 def stands_still(pid: int) -> bool:
     """Whether `pid` executes nothing of its own: stopped, deep in the kernel, or gone."""
     stat = _stat(pid)

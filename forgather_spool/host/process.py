@@ -35,10 +35,10 @@ class ProcessHost:
         """Nothing here takes time."""
 
     def begin(self, scope: str, pid: int, limits: Limits, description: str) -> None:
-        start_ticks = proc.start_ticks(pid)
+        start_ticks = proc.alive_since(pid)
         if scope in self._runners and self.members(scope):
             self._events.append(ScopeRefused(scope, f"{scope} is there already", exists=True))
-        elif start_ticks is None or not proc.is_alive(pid, start_ticks):
+        elif start_ticks is None:
             self._events.append(ScopeRefused(scope, f"process {pid} ended before it was told to go"))
         else:
             self.adopt(scope, pid, start_ticks)

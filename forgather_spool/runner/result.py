@@ -43,7 +43,14 @@ def describe(outcome: Document) -> str:
 
 
 def leave_result(
-    spool: Spool, entry: Entry, host: str, result: dict[str, Any], journal: JournalCopy, *, is_last: Callable[[], bool]
+    spool: Spool,
+    entry: Entry,
+    host: str,
+    result: dict[str, Any],
+    journal: JournalCopy,
+    *,
+    spec: Document | None,
+    is_last: Callable[[], bool],
 ) -> bool:
     """Write the result and, if this attempt `is_last`, move the spec to done/. Stays until the file system takes both.
 
@@ -54,7 +61,7 @@ def leave_result(
     _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)
     if not is_last():
         return False
-    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)
+    _patiently(lambda: spool.finish(entry, host, result["ended_at"], spec), journal)
     return True
 
 

@@ -54,7 +54,9 @@ def run_job(ready: Ready, watch: Watch, over_fd: int = -1) -> bool:
     result = attempt.run()
     _say_over(over_fd, request)
     watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # to close it would take milliseconds
-    is_over = leave_result(spool, request.entry, request.host, result, journal, is_last=lambda: attempt.is_last(result))
+    is_over = leave_result(
+        spool, request.entry, request.host, result, journal, spec=ready.spec, is_last=lambda: attempt.is_last(result)
+    )
     journal.close()
     return is_over and signals.SIGTERM not in caught.close()
 
@@ -103,9 +105,10 @@ class Attempt:
         except (ForgatherError, OSError) as error:
             return self._refused(str(error))
         self._announce(command)
-        self._note_process(spawned)
         requests = StopRequests(self._spool, self._request.job_id, self._request.attempt, self._watch)
-        supervision = Supervision(spawned, spec, family, requests, self._caught, log, self._journal)
+        supervision = Supervision(
+            spawned, spec, family, requests, self._caught, log, self._journal, lambda: self._note_process(spawned)
+        )
         wait_status = supervision.run()
         log.close()
         outcome = outcome_of(wait_status, supervision.stopping.asked, family.was_hit_by_oom())
@@ -131,7 +134,7 @@ class Attempt:
         self._journal.say(f"attempt {self._request.attempt}: starting {name} in {command.cwd} {on}")
 
     def _note_process(self, spawned: Spawned) -> None:
-        """Of interest only while it runs; whatever goes wrong here, the command is there and is to be watched over."""
+        """Of interest only while it runs; whatever goes wrong here, it is to be watched over."""
         try:
             process: Document = {
                 "version": schema.VERSION,

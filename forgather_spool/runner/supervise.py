@@ -21,8 +21,13 @@ from forgather_spool.runner.requests import StopRequests
 from forgather_spool.runner.spawn import Spawned
 from forgather_spool.runner.stopping import Stopping
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 READ_BYTES = 256 * 1024
 READ_EVERY_S = 0.005  # lets a torrent of small writes gather: 200 reads a second, not 100,000
+NOTE_AFTER_S = 0.02  # of a command that is over before, nobody wants to know which process it is
 LEFT_LOOK_EVERY_S = 0.5  # who left the family without being our child is not told to us
 
 
@@ -38,7 +43,9 @@ class Supervision:
         caught: signals.Caught,
         log: OutputLog,
         journal: JournalCopy,
+        note: Callable[[], None],
     ) -> None:
+        """`note` is called once, when it has run for `NOTE_AFTER_S`."""
         self.stopping = Stopping(family)
         self._pid = spawned.pid
         self._output_fd = spawned.output_fd
@@ -49,6 +56,7 @@ class Supervision:
         self._caught = caught
         self._log = log
         self._journal = journal
+        self._note: Callable[[], None] | None = note
         self._grace_s = _number(spec["grace_s"])
         self._limit_s = None if spec["time_limit_s"] is None else _number(spec["time_limit_s"])
         self._began = time.monotonic()
@@ -85,6 +93,8 @@ class Supervision:
     def _patience_ms(self) -> float:
         """Until something is to be done although nothing happens."""
         deadlines = [self._next_look]
+        if self._note is not None:
+            deadlines.append(self._began + NOTE_AFTER_S)
         if self.stopping.deadline is not None:
             deadlines.append(self.stopping.deadline)
         elif self._limit_s is not None:
@@ -121,6 +131,10 @@ class Supervision:
 
     def _heed_clock(self) -> None:
         now = time.monotonic()
+        if self._note is not None and now >= self._began + NOTE_AFTER_S:
+            note, self._note = self._note, None
+            if self._status is None:
+                note()
         if now >= self._next_look:
             for force, request in self._requests.look():
                 self._heed_request(force, request, now)

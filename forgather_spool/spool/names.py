@@ -91,6 +91,8 @@ def entry_name(job_id: str, priority: int) -> str:
 def start_order(entry: tuple[int, str]) -> tuple[int, str]:
     """What to sort entries by: members of an array start by their number, so ``[9]`` comes before ``[10]``."""
     minus_priority, job_id = entry
+    if "[" not in job_id:
+        return minus_priority, f"{job_id}\0"  # as below, for most jobs
     family, _, index = job_id.partition("[")
     return minus_priority, f"{family}{chr(len(index))}{index}"  # of two numbers the longer one is larger
 

@@ -10,7 +10,7 @@
 
 So each is told at least once, and twice only when the teller is killed between
 the receiver's yes and our note of it. A job that wants nobody told costs the
-reading of two small files and leaves nothing.
+reading of one small file or two and leaves nothing.
 
 Light: the runner takes these steps.
 """
@@ -28,14 +28,16 @@ NOBODY = "none"  # a job that says so is told of to nobody, whatever dispatch.js
 Notice = tuple[str, str]  # job id, and the host in whose running/ it ended or `CANCEL`
 
 
-def owe(paths: Paths, spec_path: str, job_id: str, host: str) -> None:
+def owe(paths: Paths, spec_path: str, job_id: str, host: str, spec: Document | None = None) -> None:
     """Note that the end of this job is to be told, if it is. Its result stands. Durable on return.
+
+    `spec` is what lies at `spec_path`, for who has read it already.
 
     Raises:
         StorageFailed: it could not be noted; the job must not be moved to done/ yet.
     """
     try:
-        spec = files.read_document(spec_path)
+        spec = files.read_document(spec_path) if spec is None else spec
     except (FileNotFoundError, BadDocument, UnreadableFile):
         return  # somebody else finished it; or nobody can say whom it wanted told
     targets, when = whom_to_tell(spec, _defaults(paths))

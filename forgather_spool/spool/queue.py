@@ -141,12 +141,12 @@ class Spool:
         """The number of the current attempt; 1 also for a job that nobody has claimed yet."""
         return attempts.current(self.paths, job_id)
 
-    def not_before_at(self, job_id: str) -> str | None:
+    def not_before_at(self, job_id: str, attempt: int | None = None) -> str | None:
         """When the back-off of a job that is run again is over, RFC 3339. None: it may start as any other.
 
         Raises BadDocument, UnreadableFile.
         """
-        again = attempts.again(self.paths, job_id, self.attempt(job_id))
+        again = attempts.again(self.paths, job_id, attempt or self.attempt(job_id))
         at = None if again is None else again["not_before_at"]
         return at if isinstance(at, str) else None
 
@@ -264,11 +264,12 @@ class Spool:
             return False
         return True
 
-    def finish(self, entry: Entry, host: str, ended_at: str) -> None:
+    def finish(self, entry: Entry, host: str, ended_at: str, spec: Document | None = None) -> None:
         """From running/<host>/ to done/<day>/; result.json stands. Done already is fine.
 
         `ended_at` is the result's, and its day the folder. Whom the job wants
-        told of its end is noted before, so that no crash in between forgets it.
+        told of its end is noted before, so that no crash in between forgets it;
+        `spec` says whom, read here if it is not given.
 
         Not durable: a power cut may leave the spec where it lay, with a result
         beside it, and whoever sees that finishes it. `remove` makes sure first.
@@ -277,7 +278,7 @@ class Spool:
 
         day = ended_at[:10]
         source = self.paths.taken(host, entry[1], -entry[0])
-        notices.owe(self.paths, source, entry[1], host)
+        notices.owe(self.paths, source, entry[1], host, spec)
         target = self.paths.ended(day, entry[1])
         try:
             files.move(source, target, durable=False)

@@ -13,6 +13,7 @@ from forgather_spool.spool import files
 from forgather_spool.spool.names import short_id
 from tests.fakes.nvml import FakeCards
 from tests.story.world import World
+from tests.waiting import wait_until
 
 FORGATHER = [sys.executable, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
 
@@ -36,7 +37,9 @@ def test_a_running_job_shows_what_it_uses(world: World, cards: FakeCards) -> Non
     entry = world.submit(f"{line} 0<>pipe", name="hold", gpus=1)
     world.dispatch(**cards.env())
     world.wait_for("up")
-    command = files.read_document(world.spool.paths.process(entry[1], 1))["pid"]
+    process = world.spool.paths.process(entry[1], 1)
+    wait_until(lambda: files.exists(process))
+    command = files.read_document(process)["pid"]
     cards.process(0, int(str(command)), 3 << 30)
     cards.process(0, os.getpid(), 5 << 30)  # somebody else's
 

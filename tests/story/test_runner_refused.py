@@ -19,6 +19,7 @@ from forgather_spool.runner.client import Nursery
 from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
 from forgather_spool.runner.family import Family
 from forgather_spool.runner.output import OutputLog
+from forgather_spool.runner.ready import Ready, make_ready
 from forgather_spool.runner.request import Request
 from forgather_spool.runner.requests import StopRequests
 from forgather_spool.runner.stopping import Stopping
@@ -147,17 +148,20 @@ def request_for(entry: tuple[int, str]) -> Request:
 def test_a_claim_that_cannot_be_made_durable_starts_nothing(spool: Spool) -> None:
     request = request_for(builders.claimed(spool))
 
+    at_a_bad_moment, later = Ready(request, spool), Ready(request, spool)
     with refused_after(0, errno.EIO):
-        assert "Input/output error" in (run.make_ready(request, spool.paths.home) or "")
+        at_a_bad_moment.make_claim_durable()
+    later.make_claim_durable()
 
-    assert run.make_ready(request, spool.paths.home) is None
+    assert "Input/output error" in (at_a_bad_moment.take_start() or "")
+    assert later.problem is None
 
 
 def test_a_damaged_claim_starts_nothing(spool: Spool) -> None:
     entry = builders.claimed(spool)
     builders.damage(spool.paths.claim(entry[1], 1))
 
-    assert "its claim cannot be read" in (run._take_start(spool, request_for(entry)) or "")
+    assert "its claim cannot be read" in (make_ready(request_for(entry), spool.paths.home).take_start() or "")
 
 
 def test_a_start_that_is_not_durable_starts_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +176,7 @@ def test_a_start_that_is_not_durable_starts_nothing(spool: Spool, monkeypatch: p
 
     monkeypatch.setattr(Spool, "start", refuse)
 
-    assert run._take_start(spool, request_for(entry)) == "cannot sync"
+    assert make_ready(request_for(entry), spool.paths.home).take_start() == "cannot sync"
 
 
 class Silent:
@@ -186,8 +190,9 @@ class Silent:
 
 
 def attempt_at(spool: Spool, journal: Silent) -> run.Attempt:
-    request = request_for(builders.running(spool, preemptible=True))
-    return run.Attempt(spool, request, None, None, journal)  # type: ignore[arg-type]
+    ready = Ready(request_for(builders.running(spool, preemptible=True)), spool)
+    ready.journal = journal  # type: ignore[assignment]
+    return run.Attempt(ready, None, None)  # type: ignore[arg-type]
 
 
 def test_whether_it_is_the_last_attempt_is_not_guessed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,8 @@ FAULTS = (
         "runner/result.py",
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n'
         "    if not is_last():\n        return False\n"
-        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n',
-        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"]), journal)\n'
+        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"], spec), journal)\n',
+        '    _patiently(lambda: spool.finish(entry, host, result["ended_at"], spec), journal)\n'
         '    _patiently(lambda: spool.write_result(entry[1], result, result["attempt"]), journal)\n',
         RUNNER_KILLED,
     ),
@@ -286,7 +286,8 @@ FAULTS = (
     Fault(
         "a job is done before it is noted whom to tell",
         "spool/queue.py",
-        "        notices.owe(self.paths, source, entry[1], host)\n        target = self.paths.ended(day, entry[1])\n"
+        "        notices.owe(self.paths, source, entry[1], host, spec)\n"
+        "        target = self.paths.ended(day, entry[1])\n"
         "        try:\n            files.move(source, target, durable=False)\n",
         "        target = self.paths.ended(day, entry[1])\n        try:\n"
         "            files.move(source, target, durable=False)\n"
