@@ -260,3 +260,12 @@ def test_a_spec_that_cannot_be_read_is_left_out_of_all(spool: Spool) -> None:
 
     assert len(list(every_spec(spool))) == 1
     assert spool.waiting()[-1] == entry
+
+
+def test_beside_another_limit_an_age_spares_the_days_after_it_unread(spool: Spool) -> None:
+    """With a number to keep, the latest days are gone through as well."""
+    ids = [ended(spool, ago) for ago in (10, 2, 1, 0.5)]
+    for job_id in ids[1:]:
+        builders.damage(spool.paths.result(job_id, 1))
+
+    assert gone(spool, older_than_s=days(5), keep=1) == [ids[0]]

@@ -23,7 +23,7 @@ from forgather_spool.runner.ready import Ready, make_ready
 from forgather_spool.runner.request import Request
 from forgather_spool.runner.requests import StopRequests
 from forgather_spool.runner.stopping import Stopping
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.watch import Watch
 from tests import builders
 from tests.spool.crashing import refused_after
@@ -141,42 +141,79 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(str(tmp_path / "home")).create()
 
 
-def request_for(entry: tuple[int, str]) -> Request:
+def request_for(entry: Entry) -> Request:
     return Request({**REQUEST, "job_id": entry[1], "priority": -entry[0]})
 
 
-def test_a_claim_that_cannot_be_made_durable_starts_nothing(spool: Spool) -> None:
-    request = request_for(builders.claimed(spool))
-
-    at_a_bad_moment, later = Ready(request, spool), Ready(request, spool)
-    with refused_after(0, errno.EIO):
-        at_a_bad_moment.make_claim_durable()
-    later.make_claim_durable()
-
-    assert "Input/output error" in (at_a_bad_moment.take_start() or "")
-    assert later.problem is None
-
-
-def test_a_damaged_claim_starts_nothing(spool: Spool) -> None:
-    entry = builders.claimed(spool)
-    builders.damage(spool.paths.claim(entry[1], 1))
-
-    assert "its claim cannot be read" in (make_ready(request_for(entry), spool.paths.home).take_start() or "")
-
-
-def test_a_start_that_is_not_durable_starts_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Perhaps the rename was made: a power cut may undo it, and then another would start the job again."""
+def ours(spool: Spool) -> Entry:
+    """A taken job whose claim names this very process as its runner."""
     entry = builders.taken(spool)
     claim = builders.a_claim(entry).as_document()
     claim["runner"] = {"pid": os.getpid(), "start_ticks": proc.start_ticks(os.getpid())}
     spool.write_claim(entry[1], claim)
+    return entry
+
+
+def ready_for(spool: Spool, entry: Entry, *, is_early: bool = True) -> Ready:
+    return make_ready(request_for(entry), spool.paths.home, is_early=is_early)
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_claim_that_cannot_be_read_or_made_durable_starts_nothing(spool: Spool, is_early: bool) -> None:
+    entry = ours(spool)
+
+    with refused_after(0, errno.EIO):
+        ready = ready_for(spool, entry, is_early=is_early)
+    assert "Input/output error" in (ready.take_start() or "")
+
+    assert ready_for(spool, entry, is_early=is_early).take_start() is None
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_claim_that_was_withdrawn_starts_nothing(spool: Spool, is_early: bool) -> None:
+    assert ready_for(spool, builders.taken(spool), is_early=is_early).take_start() == "its claim was withdrawn"
+
+    entry = ours(spool)
+    ready = ready_for(spool, entry, is_early=is_early)
+    spool.withdraw_claim(entry[1])
+    assert ready.take_start() == "its claim was withdrawn"
+
+
+def test_a_claim_of_another_runner_starts_nothing(spool: Spool) -> None:
+    assert ready_for(spool, builders.claimed(spool)).take_start() == "its claim names another runner"
+
+    entry = ours(spool)
+    ready = ready_for(spool, entry)
+    spool.withdraw_claim(entry[1])
+    spool.write_claim(entry[1], builders.a_claim(entry).as_document())
+    assert ready.take_start() == "its claim names another runner"
+
+
+def test_a_damaged_claim_starts_nothing(spool: Spool) -> None:
+    entry = ours(spool)
+    builders.damage(spool.paths.claim(entry[1], 1))
+
+    assert "its claim cannot be read" in (ready_for(spool, entry).take_start() or "")
+
+
+def test_a_job_that_was_taken_away_is_not_started(spool: Spool) -> None:
+    entry = ours(spool)
+    ready = ready_for(spool, entry)
+    spool.put_back(entry, builders.HOST)
+
+    assert ready.take_start() == f"it is not in running/{builders.HOST}/"
+
+
+def test_a_start_that_is_not_durable_starts_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perhaps the rename was made: a power cut may undo it, and then another would start the job again."""
+    ready = ready_for(spool, ours(spool))
 
     def refuse(*args: object, **how: object) -> bool:
         raise StorageFailed("cannot sync")
 
     monkeypatch.setattr(Spool, "start", refuse)
 
-    assert make_ready(request_for(entry), spool.paths.home).take_start() == "cannot sync"
+    assert ready.take_start() == "cannot sync"
 
 
 class Silent:
