@@ -125,9 +125,15 @@ class _Walk:
             self.given_up.add(entry, self._alike_from_s())
 
     def _alike_from_s(self) -> float:
-        """How long two may last at least so that no end of a wait tells them apart: both are too long to fill it."""
-        waits = [kept.starts_at - self.board.view.now for kept in self.board.kept if kept.starts_at is not None]
-        return max((wait.total_seconds() for wait in waits), default=0.0)
+        """How long two may last at least so that no end of a wait tells them apart: both are too long to fill it.
+
+        A wait without a known end may get one by somebody's giving way: then it is the end of a job that runs.
+        """
+        board = self.board
+        ends = [kept.starts_at for kept in board.kept]
+        if board.may_go and None in ends:
+            ends += [holder.ends_by_at for holder in board.holders]
+        return max(((end - board.view.now).total_seconds() for end in ends if end is not None), default=0.0)
 
     def _learn(self, entry: Waiting) -> None:
         """What its having found no place says of others."""

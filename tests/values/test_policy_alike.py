@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forgather_spool.job import Terms
@@ -35,8 +35,17 @@ class NeverGivesUp(GivenUp):
         return False
 
 
+def one(gpus, time_limit_s=None):
+    return {"gpus": gpus, "time_limit_s": time_limit_s, "preemptible": False, "group": None}
+
+
 @settings(deadline=None, max_examples=400)
-@given(JOBS, HOLDERS, st.sampled_from([None, 1]))
+@example(  # only if another gives way does the wait of the wide one get an end, which a short one may come before
+    jobs=[(0, 0, one(1)), (0, 0, one(1, 60.0)), (0, 30, one(2))],
+    holders=[(0, None, False), (0, None, True), (0, 60.0, False)],
+    limit=None,
+)
+@given(jobs=JOBS, holders=HOLDERS, limit=st.sampled_from([None, 1]))
 def test_what_is_known_of_one_is_true_of_all_that_ask_alike_and_last_longer(jobs, holders, limit):
     """What starts, who is asked to give way and what is kept is the same as when each is looked at by itself."""
     shapes = Shapes()
