@@ -29,7 +29,7 @@ def rows(lab: Lab) -> list[Row]:
         await_that(lambda: Path(paths.process(job_id, 1)).exists(), "the job to run")
         runner_pid = _runner_of(paths, job_id)
         memory = memory_mb(runner_pid)
-        span_s = 2.0 if lab.quick else 20.0
+        span_s = 2.0 if lab.quick else 60.0
         woken = {"runner": -_switches(runner_pid), "dispatcher": -_switches(awake.pid)}
         time.sleep(span_s)
         woken["runner"] += _switches(runner_pid)

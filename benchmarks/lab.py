@@ -6,6 +6,7 @@ environment: the developers' one has packages that slow every interpreter.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from forgather_spool.spool.queue import Spool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = ("forgather_spool", "bin", "units", "benchmarks", "pyproject.toml", "LICENSE", "README.md")
+_homes = itertools.count()
 STAMP_C = """
 #include <fcntl.h>
 #include <stdio.h>
@@ -79,9 +81,8 @@ class Lab:
         return self.env(home, FORGATHER_HOST_KIND="process", **more)
 
     def home(self, name: str) -> Path:
-        """A new spool."""
-        path = self.work / name
-        shutil.rmtree(path, ignore_errors=True)
+        """A new spool. Those before it stay until the end: ext4 passes over inodes that were freed a moment ago."""
+        path = self.work / f"{name}-{next(_homes)}"
         Spool(str(path)).create()
         return path
 

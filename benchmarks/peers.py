@@ -6,6 +6,7 @@ what the least costs, and are no bar.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from benchmarks.lab import Lab
 
 SUBMIT = {"task-spooler": ["tsp"], "nq": ["nq", "-q"]}  # and the command
+_rounds = itertools.count()
 TSP_HOLDS = 900  # it blocks for ever near a thousand: select() and FD_SETSIZE
 
 
@@ -32,10 +34,11 @@ def environment(lab: Lab, folder: str = "peers") -> dict[str, str]:
 def drain(lab: Lab, name: str, jobs: int, at_once: int) -> float:
     """Jobs a second: `jobs` times true, `at_once` at a time, from the opening of a gate they wait behind."""
     jobs = min(jobs, TSP_HOLDS)
+    anew = next(_rounds)  # nq looks through all that lies in its folder, ended or not
     gate = lab.work / f"gate-{name}"
     waiting = ["sh", "-c", f"while [ ! -e {gate} ]; do sleep 0.01; done"]
     if name == "nq":  # one at a time in a folder
-        queues = [environment(lab, f"nq-{number}") for number in range(at_once)]
+        queues = [environment(lab, f"nq-{number}-{anew}") for number in range(at_once)]
     else:
         queues = [environment(lab, "tsp") | {"TS_SLOTS": str(at_once)}]
     for number in range(at_once):
