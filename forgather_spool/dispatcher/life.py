@@ -114,6 +114,8 @@ class Life:
             from forgather_spool.dispatcher.retention import remove_outdated
 
             remove_outdated(self.spool, lambda: not dispatcher.has_news(), _say)
+            if dispatcher.has_news():
+                return False  # what it gave way to is heard first, and then it goes on with the rest
             self._idle_since = now
         if now - self._idle_since < self._idle_s:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,30 @@ def test_it_gives_way_to_work_and_goes_on_later(spool: Spool, monkeypatch: pytes
     assert remove_outdated(spool, lambda: next(answers, False), print) == 1
     assert remove_outdated(spool, lambda: False, print) == 0
     assert remove_outdated(spool, lambda: True, print) == 2
+
+
+NEWS_JUST_THEN = """
+import os
+from forgather_spool.dispatcher import entry, loop
+folder, has_news, asked = os.environ["FORGATHER_HOME"] + "/server", loop.Dispatcher.has_news, []
+def after_a_change(dispatcher):
+    if not asked:
+        open(f"{folder}/.echo", "w").close()
+    asked.append(True)
+    return has_news(dispatcher)
+loop.Dispatcher.has_news = after_a_change
+entry.live()
+"""
+
+
+def test_a_dispatcher_that_gave_way_does_not_leave_before_it_has_gone_on(world: World) -> None:
+    """News may be an echo of its own steps, after which nothing comes that would wake it again."""
+    old = builders.ended(world.spool)
+    settings.change_dispatch(world.spool.paths, retention=ALL)
+
+    subprocess.run([sys.executable, "-c", NEWS_JUST_THEN], env=world.env, check=True, timeout=60)
+
+    assert locate(world.spool, old[1]) is None
 
 
 def test_it_takes_no_longer_than_it_may(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
