@@ -98,7 +98,9 @@ def _text_rows(lab: Lab, files: list[str]) -> list[Row]:
             **per_second,
         ),
         *_beside_mosaic("text to dicts", taken, unit="examples/s"),
-        from_samples(GROUP, "text gathered, shuffled", taken["gather"], unit="examples/s", note=CPU),
+        from_samples(
+            GROUP, "text gathered, shuffled", taken["gather"], unit="examples/s", bar=at_least(1_200_000), note=CPU
+        ),
     ]
 
 
@@ -119,7 +121,9 @@ def _token_rows(lab: Lab, files: list[str]) -> list[Row]:
             **per_second,
         ),
         *_beside_mosaic("tokens to torch", taken, unit="rows/s"),
-        from_samples(GROUP, "tokens gathered, shuffled", taken["gather"], unit="rows/s", note=CPU),
+        from_samples(
+            GROUP, "tokens gathered, shuffled", taken["gather"], unit="rows/s", bar=at_least(700_000), note=CPU
+        ),
     ]
 
 

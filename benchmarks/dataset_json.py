@@ -30,7 +30,7 @@ def beside_fastapi(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]
     rows = []
     with ExitStack() as stack:
         reader = stack.enter_context(Reader(python, "httpx"))
-        for name, what, times in (("text", "texts", 3), ("tokens", "token rows", 1.5)):
+        for name, what, times in (("text", "texts", 10), ("tokens", "token rows", 1.5)):
             ours = f"{url}/v1/datasets/{handle(url, name)}/iter"
             fastapi = stack.enter_context(peer("fastapi", files[name], python))
             replay = stack.enter_context(peer("replay", [_stored(lab, name, ours)]))
@@ -45,7 +45,7 @@ def beside_fastapi(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]
                 ),
                 from_samples(
                     GROUP, f"{what} as JSON lines, beside a bare socket", taken["ours"], peer="the same bytes",
-                    against=taken["replay"], bar=at_least(0.7, of="ratio"), **shared,
+                    against=taken["replay"], bar=at_least(0.8, of="ratio"), **shared,
                 ),
             ]  # fmt: skip
     return rows

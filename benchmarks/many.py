@@ -57,11 +57,7 @@ def _from_sh(lab: Lab) -> list[Row]:
     with dispatcher(lab, env):
         actions = {"drop": runs(drop, env), "sh": runs(["sh", "-c", ":"], env)}
         taken = in_turns(actions, lab.rounds(60), pause_s=PAUSE_S)
-    return [
-        from_samples(
-            GROUP, "forgather-drop", taken["drop"], peer="sh -c :", against=taken["sh"], bar=at_most(5, "ratio")
-        )
-    ]
+    return [from_samples(GROUP, "forgather-drop", taken["drop"], peer="sh -c :", against=taken["sh"], bar=at_most(5))]
 
 
 def _per_second(lab: Lab, words: list[str | Path], count: int) -> Callable[[], float]:
