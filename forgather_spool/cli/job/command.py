@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable
 from typing import TypeVar
 
 import click
 
 from forgather_spool.cli.job.control import add_to as add_control_verbs
 from forgather_spool.cli.job.document import as_json, job_document
-from forgather_spool.cli.job.following import ending, exit_status, leave_quietly, stream
+from forgather_spool.cli.job.following import copy_output, ending, exit_status, leave_quietly, stream
 from forgather_spool.cli.job.words import job_words
 from forgather_spool.cli.nudge import nudge
 from forgather_spool.cli.sched.reasons import reasons_of
@@ -25,11 +24,10 @@ from forgather_spool.cli.show import shown
 from forgather_spool.cli.submit.command import collect, submit_options
 from forgather_spool.cli.submit.options import OPTIONS_OF_A_RERUN
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
-from forgather_spool.pending import PendingReason
 from forgather_spool.spool.families import find_all, find_one, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
-from forgather_spool.spool.look import Job, attempt_with_output, look
-from forgather_spool.spool.names import family_of, is_job_id
+from forgather_spool.spool.look import Job, look
+from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -62,6 +60,8 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
     An array by its id or name is one block, with the numbers of the members that
     run and of those that did not end well; 'NAME[3]' or 'NAME[*]' are its members.
     """
+    from forgather_spool.cli.job.blocks import blocks
+
     spool = _spool()
     found = list(look_all(spool, find_all(spool, jobs)))
     if any(one.state not in (*UNCLAIMED, *ENDED) for one in found):
@@ -72,21 +72,7 @@ def status(jobs: tuple[str, ...], json_: bool) -> None:
         click.echo(as_json(documents[0] if len(documents) == 1 else documents))
     else:
         in_full = any("[" in text for text in jobs)
-        click.echo("\n\n".join("\n".join(block) for block in _blocks(spool, found, reasons, in_full=in_full)))
-
-
-def _blocks(
-    spool: Spool, found: Sequence[Job], reasons: Mapping[str, PendingReason], *, in_full: bool
-) -> Iterator[list[str]]:
-    """One for each job; unless `in_full`, one for all members of an array together."""
-    from forgather_spool.cli.job.array_facts import array_facts
-    from forgather_spool.cli.job.facts import facts
-
-    for family, jobs in groupby(found, lambda job: None if in_full else family_of(job.job_id)):
-        if family is None:
-            yield from (facts(spool, job, reasons.get(job.job_id)) for job in jobs)
-        else:
-            yield array_facts(list(jobs), reasons)
+        click.echo("\n\n".join("\n".join(block) for block in blocks(spool, found, reasons, in_full=in_full)))
 
 
 @job.command()
@@ -149,23 +135,9 @@ def dump(job: str, attempt: int | None) -> None:
         for job_id, number in zip(job_ids, attempts, strict=True):
             if len(job_ids) > 1:
                 click.echo(f"==> {job_id} <==")
-            _copy_output(spool, job_id, number, end_line=len(job_ids) > 1)
+            copy_output(spool, job_id, number, end_line=len(job_ids) > 1)
     except BrokenPipeError:
         leave_quietly()
-
-
-def _copy_output(spool: Spool, job_id: str, attempt: int | None, *, end_line: bool) -> None:
-    """To stdout. With `end_line` its last line is ended where the job did not."""
-    from forgather_spool.spool.output import Output
-
-    output = Output(spool.paths.output(job_id, attempt or attempt_with_output(spool, job_id)))
-    out, last = sys.stdout.buffer, b"\n"
-    while data := output.read():
-        out.write(data)
-        last = data[-1:]
-    if end_line and last != b"\n":
-        out.write(b"\n")
-    out.flush()
 
 
 @job.command()

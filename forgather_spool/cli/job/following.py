@@ -18,7 +18,7 @@ from forgather_spool.cli.show import shown
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.job import State
 from forgather_spool.outcome import TimedOut, describe, exit_status_of
-from forgather_spool.spool.look import Job
+from forgather_spool.spool.look import Job, attempt_with_output
 from forgather_spool.spool.queue import Spool
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
@@ -45,6 +45,20 @@ def stream(spool: Spool, job_id: str, *, lines: int | None, follow: bool, attemp
         return 0
     click.echo(ending(ended), err=True)
     return exit_status(ended)
+
+
+def copy_output(spool: Spool, job_id: str, attempt: int | None, *, end_line: bool) -> None:
+    """All there is so far, to stdout. With `end_line` its last line is ended where the job did not."""
+    from forgather_spool.spool.output import Output
+
+    output = Output(spool.paths.output(job_id, attempt or attempt_with_output(spool, job_id)))
+    out, last = sys.stdout.buffer, b"\n"
+    while data := output.read():
+        out.write(data)
+        last = data[-1:]
+    if end_line and last != b"\n":
+        out.write(b"\n")
+    out.flush()
 
 
 def say_why(spool: Spool, waiting: Job) -> None:

@@ -15,57 +15,21 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Input, Label, Log, Static
+from textual.widgets import DataTable, Footer, Input, Log, Static
 
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.table import clipped
 from forgather_spool.cli.top import model
-from forgather_spool.cli.top.model import LogFeed, Look, Row
+from forgather_spool.cli.top.ask import HELP, Ask
+from forgather_spool.cli.top.model import LogFeed, Look, Row, cells_of, widths_of
 from forgather_spool.errors import ForgatherError
 from forgather_spool.spool.changes import Changes
-from forgather_spool.spool.names import short_id
 from forgather_spool.spool.queue import Spool
 
 AGES_S = 5.0
 AT_MOST_EVERY_S = 0.3
 SHARE = 5.0  # rest so many times as long as a look took
 KEPT_LOG_LINES = 5000
-SCROLLBAR = 2  # columns
-WIDE = 110  # columns; from here on the id has one of its own
-
-HELP = """\
-up, down, page up, page down   select a job
-c        cancel it: out of the queue, or TERM and then KILL
-h, r     hold it; release it
-+, -     its priority, one up or down
-f        follow its output, or let it stand
-l        a higher log, a lower one
-/        filter by words; Escape shows all again
-?        this
-q        leave; nothing stops
-"""
-
-
-class Ask(ModalScreen[bool]):  # type: ignore[misc]
-    """A question with yes and no; or, without a question mark, something to read."""
-
-    BINDINGS: ClassVar = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q,question_mark,enter", "answer(False)", "No"),
-    ]
-
-    def __init__(self, text: str, keys: str) -> None:
-        super().__init__()
-        self._text = text
-        self._keys = keys
-
-    def compose(self) -> ComposeResult:
-        yield Vertical(Label(self._text, markup=False), Label(self._keys, markup=False, classes="keys"))
-
-    def action_answer(self, answer: bool) -> None:
-        self.dismiss(answer)
 
 
 class TopApp(App[None]):  # type: ignore[misc]
@@ -156,8 +120,8 @@ class TopApp(App[None]):  # type: ignore[misc]
     def _draw_jobs(self, rows: list[Row]) -> None:
         """Cell by cell where the same jobs are shown in the same order; else anew, the same job selected."""
         table = self._table
-        widths = _widths(self.size.width)
-        cells = {row.job_id: _cells(row, widths) for row in rows}
+        widths = widths_of(self.size.width)
+        cells = {row.job_id: cells_of(row, widths) for row in rows}
         if list(cells) == list(self._cells) and table.columns:
             for job_id, new in cells.items():
                 for column, (before, now) in enumerate(zip(self._cells[job_id], new, strict=True)):
@@ -331,25 +295,3 @@ class TopApp(App[None]):  # type: ignore[misc]
     def _selected(self) -> Row | None:
         job_id = self._selected_id()
         return next((row for row in self._last.rows if row.job_id == job_id), None)
-
-
-def _widths(columns: int) -> dict[str, int]:
-    """Title to width of each column: what is short has its width, the name and the remark share the rest."""
-    fixed = {"Status": 9, "Pri": 5, "GPUs": 7, "Time": 8} | ({"ID": 13} if columns >= WIDE else {})
-    rest = max(20, columns - SCROLLBAR - sum(fixed.values()) - 2 * (len(fixed) + 2))
-    name = rest * 2 // 5
-    widths = {"Status": 9, **({"ID": 13} if "ID" in fixed else {}), "Pri": 5, "GPUs": 7, "Name/Command": name}
-    return widths | {"Time": 8, "Reason/Outcome": rest - name}
-
-
-def _cells(row: Row, widths: dict[str, int]) -> tuple[str, ...]:
-    facts = {
-        "Status": row.state.value,
-        "ID": short_id(row.job_id),
-        "Pri": row.priority,
-        "GPUs": row.cards,
-        "Name/Command": row.name,
-        "Time": row.time,
-        "Reason/Outcome": row.remark,
-    }
-    return tuple(clipped(facts[title], width) for title, width in widths.items())

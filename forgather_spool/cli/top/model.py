@@ -18,6 +18,7 @@ from forgather_spool.cli.sched.holding import hold_each, release_each
 from forgather_spool.cli.sched.listing import Wanted, take_listing
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.spans import ago
+from forgather_spool.cli.table import clipped
 from forgather_spool.dispatcher.wake import is_awake, wake
 from forgather_spool.errors import BadDocument, ForgatherError, UnreadableFile
 from forgather_spool.job import State
@@ -26,7 +27,7 @@ from forgather_spool.pending import PendingReason
 from forgather_spool.spool import order, settings
 from forgather_spool.spool.follow import ENDED
 from forgather_spool.spool.look import Job, attempt_with_output
-from forgather_spool.spool.names import index_of
+from forgather_spool.spool.names import index_of, short_id
 from forgather_spool.spool.output import LineFolder, Output
 from forgather_spool.spool.place import Held, Queued, locate
 from forgather_spool.spool.queue import Spool
@@ -37,6 +38,8 @@ PER_SECTION = 200
 ID_WORD = 4
 LOG_LINES = 500  # shown of a log when it is opened
 READ_AT_ONCE = 16  # blocks, before the screen gets its turn
+SCROLLBAR = 2  # columns
+WIDE = 110  # columns; from here on the id has one of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +236,25 @@ def _wake(spool: Spool) -> None:
         wake(spool.paths)
     except ForgatherError:
         return  # the timer, or the next submit; the headline says that none is awake
+
+
+def widths_of(columns: int) -> dict[str, int]:
+    """Title to width of each column: what is short has its width, the name and the remark share the rest."""
+    fixed = {"Status": 9, "Pri": 5, "GPUs": 7, "Time": 8} | ({"ID": 13} if columns >= WIDE else {})
+    rest = max(20, columns - SCROLLBAR - sum(fixed.values()) - 2 * (len(fixed) + 2))
+    name = rest * 2 // 5
+    widths = {"Status": 9, **({"ID": 13} if "ID" in fixed else {}), "Pri": 5, "GPUs": 7, "Name/Command": name}
+    return widths | {"Time": 8, "Reason/Outcome": rest - name}
+
+
+def cells_of(row: Row, widths: dict[str, int]) -> tuple[str, ...]:
+    facts = {
+        "Status": row.state.value,
+        "ID": short_id(row.job_id),
+        "Pri": row.priority,
+        "GPUs": row.cards,
+        "Name/Command": row.name,
+        "Time": row.time,
+        "Reason/Outcome": row.remark,
+    }
+    return tuple(clipped(facts[title], width) for title, width in widths.items())

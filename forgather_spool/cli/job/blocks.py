@@ -1,4 +1,4 @@
-"""What `job status` says of a whole array: one block, not one for each of its members.
+"""The blocks of `job status`: one for each job, and one for a whole array, not for each of its members.
 
 Which members run and which did not end well is said by number. Of members that
 are named by brackets each has its own block, as any job.
@@ -7,19 +7,32 @@ are named by brackets each has its own block, as any job.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from forgather_spool import array
 from forgather_spool.cli.job.document import submitted_at
-from forgather_spool.cli.job.facts import as_lines, what, when
+from forgather_spool.cli.job.facts import as_lines, facts, what, when
 from forgather_spool.job import State
 from forgather_spool.outcome import Exited, describe
 from forgather_spool.pending import PendingReason
 from forgather_spool.spool.look import Job
 from forgather_spool.spool.names import family_of, index_of
+from forgather_spool.spool.queue import Spool
 
 WAYS_SHOWN = 8  # of ending otherwise than well; the others are counted
 RANGES_SHOWN = 200  # characters of them
 _COUNTED = {State.LAUNCHING: State.RUNNING, State.ENDING: State.RUNNING}
+
+
+def blocks(
+    spool: Spool, found: Sequence[Job], reasons: Mapping[str, PendingReason], *, in_full: bool
+) -> Iterator[list[str]]:
+    """Lines for each job; unless `in_full`, for all members of an array together."""
+    for family, jobs in groupby(found, lambda job: None if in_full else family_of(job.job_id)):
+        if family is None:
+            yield from (facts(spool, job, reasons.get(job.job_id)) for job in jobs)
+        else:
+            yield array_facts(list(jobs), reasons)
 
 
 def array_facts(members: Sequence[Job], reasons: Mapping[str, PendingReason]) -> list[str]:
