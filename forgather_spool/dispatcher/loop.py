@@ -234,6 +234,7 @@ class Dispatcher:
 
     def _promote(self) -> None:
         batch.promote_decided(self.spool)
+        admit.move_on(self.spool)
 
     def _settle(self, entry: Entry) -> None:
         try:

@@ -6,6 +6,11 @@ run it twice; what it says was checked before. What cannot be a job is set
 aside in rejected/ with a ``.why`` beside it: never dropped, and never allowed
 to hold up the others.
 
+A program that cannot rename and sync cheaply (plain sh) acknowledges earlier:
+a file in tmp/ called ``<host>.<pid>.<12 hex digits>.json`` is a job once it is
+synced, and its writer moves it to incoming/ after it has answered. What a dead
+writer left there is moved on by any dispatcher.
+
 Also sweeps tmp/, where only files nobody writes any more are removed.
 """
 
@@ -39,7 +44,11 @@ def admit(spool: Spool) -> Iterator[tuple[str, str]]:
         StorageFailed: once all were tried; one could not be read or moved now.
     """
     failed = None
-    for name in sorted(files.names(spool.paths.incoming)):
+    found = sorted(files.names(spool.paths.incoming))
+    if any(map(_came_by_tmp, found)):
+        for folder in (spool.paths.tmp, spool.paths.incoming):
+            files.sync_names(folder)  # or a power cut brings it back to tmp/ once it is a job, and it becomes another
+    for name in found:
         if name.startswith("."):
             continue
         path = f"{spool.paths.incoming}/{name}"
@@ -104,18 +113,43 @@ def _admit_array(spool: Spool, path: str, spec: Document, data: bytes) -> str:
     return family
 
 
+def move_on(spool: Spool) -> int:
+    """Move files of tmp/ that may be acknowledged to incoming/, where their writer did not live to do it; how many.
+
+    Raises StorageFailed.
+    """
+    moved = 0
+    for name in filter(_came_by_tmp, files.names(spool.paths.tmp)):
+        if _is_left(f"{spool.paths.tmp}/{name}"):
+            try:
+                files.move(f"{spool.paths.tmp}/{name}", f"{spool.paths.incoming}/{name}")
+            except FileNotFoundError:
+                continue  # its writer, dead by now, had begun to
+            moved += 1
+    return moved
+
+
+def _came_by_tmp(name: str) -> bool:
+    return name.endswith(".json") and files.is_temporary_name(name.removesuffix(".json"))
+
+
 def sweep_tmp(spool: Spool) -> int:
     """Remove temporary files whose writer is gone; how many. Names are ``<host>.<pid>.<random>``, see `files`."""
     swept = 0
     for name in files.names(spool.paths.tmp):
         path = f"{spool.paths.tmp}/{name}"
-        if files.writer_is_gone(name) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S:
+        if not _came_by_tmp(name) and _is_left(path):
             if os.path.isdir(path) and not os.path.islink(path):
                 batch.remove_folder(path)
             else:
                 files.discard(path)
             swept += 1
     return swept
+
+
+def _is_left(path: str) -> bool:
+    """Whether nobody writes this file of tmp/ any more."""
+    return files.writer_is_gone(os.path.basename(path)) or (_age_s(path) or 0.0) > TMP_MAX_AGE_S
 
 
 def _distance_s(path: str) -> float | None:

@@ -176,7 +176,12 @@ def _subsets(items: list[int]) -> Iterator[frozenset[int]]:
 
 def _is_durable(change: Change, later: list[Event]) -> bool:
     synced = {event.directory for event in later if isinstance(event, Sync)}
-    return all(directory in synced or os.path.basename(directory) == "tmp" for directory in change.directories)
+    return all(directory in synced or _is_swept(directory, change) for directory in change.directories)
+
+
+def _is_swept(directory: str, change: Change) -> bool:
+    """Whether what comes back here is removed; ``*.json`` in tmp/ may be a job."""
+    return os.path.basename(directory) == "tmp" and not any(path.endswith(".json") for path, _ in change.names)
 
 
 def _trees(disk: Disk, past: list[Event], survivors: list[Change]) -> Iterator[Tree]:

@@ -183,6 +183,38 @@ def test_only_temporary_files_nobody_writes_are_swept(spool):
     assert os.path.exists(mine)
 
 
+HOST = os.uname().nodename.partition(".")[0]
+DEAD = f"{HOST}.4194305.{'a' * 12}.json"
+ALIVE = f"{HOST}.{os.getpid()}.{'b' * 12}.json"
+ELSEWHERE = f"otherhost.1.{'c' * 12}.json"
+
+
+def test_what_may_be_acknowledged_in_tmp_is_moved_on_and_never_swept(spool):
+    for name in (DEAD, ALIVE, ELSEWHERE):
+        with open(os.path.join(spool.paths.tmp, name), "w") as file:
+            file.write('{"argv": ["true"]}')
+
+    assert admit.move_on(spool) == 1
+    for name in (ALIVE, ELSEWHERE):
+        os.utime(os.path.join(spool.paths.tmp, name), LONG_AGO)
+    assert admit.sweep_tmp(spool) == 0
+    assert admit.move_on(spool) == 2
+
+    assert [name for name, job_id in admit.admit(spool) if job_id] == sorted([DEAD, ALIVE, ELSEWHERE])
+
+
+def test_what_a_dead_writer_left_torn_is_set_aside(spool):
+    torn = os.path.join(spool.paths.tmp, DEAD)
+    with open(torn, "w") as file:
+        file.write('{"argv": ["tr')
+    os.utime(torn, LONG_AGO)
+
+    admit.move_on(spool)
+
+    assert list(admit.admit(spool)) == [(DEAD, "")]
+    assert rejected(spool) == [DEAD]
+
+
 def test_every_document_we_write_is_one_we_read(spool):
     """What submit writes passes the strict reader, whatever characters it holds."""
     job_id = spool.submit({"argv": ["echo", "é\u2028😀\x1b[31m"], "priority": 0, "name": "ü"})

@@ -25,7 +25,7 @@ from forgather_spool.spool import admit, batch, files
 from forgather_spool.spool.queue import Spool
 from tests.spool import powerloss
 from tests.spool.empty_machine import EmptyMachine, Nursery
-from tests.spool.powerloss_lives import HOST, URGENT, lives, run
+from tests.spool.powerloss_lives import HOST, URGENT, drop_from_sh, lives, run
 
 PARTS = 4  # so that several processes share the work
 IS_LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
@@ -66,6 +66,7 @@ def recover(home: str) -> dict[str, int]:
     settler = Settler(spool, machine, HOST, "after", lambda line: None)
     admit.sweep_tmp(spool)
     batch.promote_decided(spool)
+    admit.move_on(spool)
     list(admit.admit(spool))
     batch.spread(spool)
     settler.set_aside_bad_specs()
@@ -204,3 +205,21 @@ def test_after_a_power_cut_at_any_change_nothing_is_lost_and_nothing_runs_twice(
             break
 
     assert not wrong, wrong
+
+
+def test_after_a_power_cut_what_was_dropped_from_sh_is_one_job(quick_path: Path) -> None:
+    """It is acknowledged in tmp/, and its way through incoming/ is synced by whoever admits it."""
+    recorded_at, home = str(quick_path / "home"), str(quick_path / "after")
+    disk = powerloss.Disk()
+    with powerloss.on(disk):
+        drop_from_sh(Spool(recorded_at).create(), disk)
+    shutil.rmtree(recorded_at)
+
+    counts = set()
+    with powerloss.on(Volatile()):
+        for said, tree in powerloss.states(disk, set()):
+            materialise(tree, recorded_at, home)
+            counts.add((bool(said), len(recover(home))))
+            shutil.rmtree(home)
+
+    assert counts == {(False, 0), (False, 1), (True, 1)}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,9 @@ from forgather_spool.spool import admit
 from forgather_spool.spool.queue import Spool
 
 DROP = Path(__file__).resolve().parents[2] / "bin" / "forgather-drop"
+LOOK = (  # a dispatcher's
+    f"{sys.executable} -c 'from forgather_spool.spool import admit, queue; print(admit.move_on(queue.Spool()))'"
+)
 SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox") if shutil.which(shell)]
 
 
@@ -188,33 +194,103 @@ def test_without_a_spool_it_says_who_makes_one(drop: Dropper, tmp_path: Path):
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("program", ["mv", "sync"])
-def test_where_the_file_system_refuses_nothing_is_left_behind(drop: Dropper, tmp_path: Path, program):
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / program).write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "bin" / program).chmod(0o755)
-    drop.env["PATH"] = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+def stand_in(drop: Dropper, program: str, script: str) -> None:
+    """What the script runs in place of `program`."""
+    folder = drop.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / program).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / program).chmod(0o755)
+    drop.env["PATH"] = f"{folder}:/usr/bin:/bin"
+
+
+def test_where_the_file_system_refuses_nothing_is_left_behind(drop: Dropper):
+    stand_in(drop, "sync", "exit 1")
 
     answer = drop("true")
 
     assert answer.returncode == 75
-    assert answer.stderr.startswith(f"error: cannot {program} ")
+    assert answer.stderr.startswith("error: cannot sync in ")
     assert drop.is_untouched()
 
 
-def test_a_job_that_is_admitted_before_it_is_synced_is_still_acknowledged(drop: Dropper, tmp_path: Path):
-    """A dispatcher that is awake takes the file away within a millisecond."""
-    (tmp_path / "bin").mkdir()
-    queued = drop.spool.paths.queued("q_1795245214290_1052670d", 0)
-    mover = tmp_path / "bin" / "mv"
-    mover.write_text(f'#!/bin/sh\n/bin/mv "$@" && /bin/mv "$3" "{queued}"\n')
-    mover.chmod(0o755)
-    drop.env["PATH"] = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+def test_what_cannot_be_taken_back_is_said_to_stand(drop: Dropper):
+    stand_in(drop, "sync", "exit 1")
+    stand_in(drop, "rm", "exit 1")
+
+    answer = drop("true")
+
+    assert answer.returncode == 75
+    assert "nor take it back" in answer.stderr
+
+
+def test_a_full_disk_is_one_line_and_a_hint(drop: Dropper):
+    answer = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; trap "" XFSZ; exec sh "$0" true', DROP],
+        env=drop.env, cwd=drop.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert answer.returncode == 75
+    assert re.fullmatch(r"error: cannot write in .*\n  fix: df -h, .*; nothing was queued\n", answer.stderr)
+    assert drop.is_untouched()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("folder", ["incoming", "tmp"])
+def test_a_folder_one_may_not_write_to_is_one_line_and_a_hint(drop: Dropper, folder: str):
+    Path(drop.spool.paths.spool, folder).chmod(0o500)
+
+    answer = drop("true")
+
+    Path(drop.spool.paths.spool, folder).chmod(0o700)
+    assert answer.returncode == 75
+    assert re.fullmatch(r"error: cannot write .*\n  fix: df -h, .*; nothing was queued\n", answer.stderr)
+    assert drop.is_untouched()
+
+
+# -- when it dies -----------------------------------------------------------------------------------------------------
+
+
+def test_no_dispatcher_moves_a_job_that_is_not_on_disk(drop: Dropper):
+    looked = drop.folder / "looked"
+    stand_in(drop, "sync", f'ls {drop.spool.paths.incoming} >{looked}; {LOOK} >>{looked}; exec /bin/sync "$@"')
+
+    drop("true")
+
+    assert looked.read_text() == "0\n"
+    assert len(drop.admitted()) == 1
+
+
+def test_a_job_outlives_its_dropper(drop: Dropper):
+    """Killed in the moment it is durable: acknowledged or not, it becomes one job."""
+    stand_in(drop, "sync", '/bin/sync "$@" && kill -9 $PPID')
+
+    answer = drop("true")
+
+    assert answer.returncode == -signal.SIGKILL
+    assert admit.sweep_tmp(drop.spool) == 0
+    assert admit.move_on(drop.spool) == 1
+    assert [spec["argv"] for spec in drop.admitted()] == [["true"]]
+    assert drop.is_untouched()
+
+
+def test_a_move_that_fails_is_made_by_a_dispatcher(drop: Dropper):
+    stand_in(drop, "mv", "exit 1")
 
     answer = drop("true")
 
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert drop.admitted()[0]["argv"] == ["true"]
+    assert admit.move_on(drop.spool) == 1
+    assert len(drop.admitted()) == 1
+
+
+def test_a_dispatcher_that_comes_before_mv_leaves_it_nothing(drop: Dropper):
+    """The script has answered and ended; its mv is late."""
+    stand_in(drop, "mv", f'while kill -0 $PPID && [ "$({LOOK})" = 0 ]; do :; done; exec /bin/mv "$@"')
+
+    drop("true")
+
+    assert len(drop.admitted()) == 1
+    assert drop.is_untouched()
 
 
 # -- who takes it on --------------------------------------------------------------------------------------------------
