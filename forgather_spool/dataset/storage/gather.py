@@ -1,7 +1,7 @@
 """Gathering: the rows at any numbers, straight from mapped bytes, a column at a time.
 
 For each row its batch is looked up once; then each column is a few fancy-index
-reads over the whole region, and for long values of many lengths one join. Nulls
+reads over the whole region, and for values of many lengths one copy by Arrow. Nulls
 come out as zero bytes, so equal values are equal bytes. Knows columns and
 addresses, not files.
 """
@@ -19,7 +19,6 @@ from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
-SHORT_BYTES = 64  # values up to here, on average, are gathered byte by byte: a join costs more for each of them
 
 
 class Gatherer:
@@ -29,6 +28,7 @@ class Gatherer:
         self._region = region  # held: the views below do not keep it
         self._arrays = arrays
         self._views = {width: region.view(f"u{width}") for width in (1, 2, 4, 8)}
+        self._whole = region.buffer(0, region.size)
         self._offsets = {width: region.view(f"i{width}") for width in (4, 8)}
 
     def column(self, place: int, column: Column, batches: np.ndarray, offsets: np.ndarray) -> pa.Array:
@@ -57,10 +57,9 @@ class Gatherer:
         where = self._arrays[f"{place}.1"][batches] + offsets * width
         if width in (1, 2, 4, 8):
             values = self._views[width][where >> (width.bit_length() - 1)]
-        elif width >= SHORT_BYTES:
-            values = self._alike(where, width).view(np.uint8).reshape(-1, width)
         else:
-            values = self._views[1][where[:, None] + np.arange(width)]
+            every = np.ndarray((len(self._views[1]) - width + 1,), f"V{width}", buffer=self._views[1], strides=(1,))
+            values = every[where].view(np.uint8).reshape(-1, width)
         if valid is not None:
             values = np.where(valid if values.ndim == 1 else valid[:, None], values, values.dtype.type(0))
         if pa.types.is_fixed_size_list(column.type):
@@ -84,30 +83,32 @@ class Gatherer:
         if column.offset_width == 4 and bounds[-1] > INT32_MAX:
             raise UsageError(f"{len(offsets)} rows of {column.type} are more than 2 GiB", hint="take fewer at a time")
         values = self._arrays[f"{place}.2"][batches]
-        joined = self._joined(values + starts * column.width, (ends - starts) * column.width)
+        joined = self._joined(values + starts * column.width, values + ends * column.width)
         bounds = bounds.astype(f"i{column.offset_width}", copy=False)
         parts = [_packed(valid), pa.py_buffer(bounds)]
         if column.kind == "bytes":
-            return pa.Array.from_buffers(column.type, len(offsets), [*parts, pa.py_buffer(joined)])
-        inner = pa.Array.from_buffers(column.type.value_type, int(bounds[-1]), [None, pa.py_buffer(joined)])
+            return pa.Array.from_buffers(column.type, len(offsets), [*parts, joined])
+        inner = pa.Array.from_buffers(column.type.value_type, int(bounds[-1]), [None, joined])
         return pa.Array.from_buffers(column.type, len(offsets), parts, children=[inner])
 
-    def _joined(self, first: np.ndarray, sizes: np.ndarray) -> Any:
-        """`sizes` bytes each from the addresses `first`, one after the other: what has the buffer interface."""
-        total = int(sizes.sum())
-        if total and sizes[0] * len(sizes) == total and (sizes == sizes[0]).all():
-            return self._alike(first, int(sizes[0]))
-        if total <= SHORT_BYTES * len(sizes):
-            behind = np.cumsum(sizes) - sizes
-            return self._views[1][np.repeat(first - behind, sizes) + np.arange(total)]
-        memory, last = self._region.memory, first + sizes
-        return b"".join([memory[start:end] for start, end in zip(first.tolist(), last.tolist(), strict=True)])
+    def _joined(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
+        """The bytes from each of the addresses `first` up to its `last`, one after the other.
 
-    def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
-        """`size` bytes from each of the addresses `first`."""
-        whole = self._views[1]
-        every = np.ndarray((len(whole) - size + 1,), f"V{size}", buffer=whole, strides=(1,))
-        return every[first]
+        Copied by Arrow, in one call: it takes every second entry of an array that
+        has the whole range for its values, each entry from an address to the next.
+        Those between have no sensible length, and nobody looks at them. The outermost
+        offsets only say how much room to make, at first.
+        """
+        count = len(first)
+        if not count:
+            return pa.py_buffer(b"")
+        self._views[1].take(first, mode="clip")  # has memory fetch all rows at once, not one after the other
+        offsets = np.empty(2 * count + 2, np.int64)
+        offsets[1:-1:2], offsets[2:-1:2] = first, last
+        about_bytes = (2 * count + 1) * -(-int((last - first).sum()) // count)
+        offsets[0], offsets[-1] = 0, min(about_bytes, self._region.size)
+        ends = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
+        return ends.take(pa.array(np.arange(1, 2 * count, 2))).buffers()[2]
 
 
 def _fixed_lists(column: Column, values: np.ndarray, valid: np.ndarray | None, rows: int) -> pa.Array:
