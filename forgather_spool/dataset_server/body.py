@@ -5,6 +5,8 @@ and what the socket does not take at once is copied into the transport, to lie i
 memory for each slow client. So what a batch consists of is given to writev(2)
 as it is, by a descriptor of our own for the same connection: the event loop
 says when there is room again, and nothing is held but what is being sent.
+On this machine itself nothing is ever congested: a connection that stays on it is not
+paced (BBR's pacing took a quarter of what a server can send).
 With TLS, or a transport that has no socket, all goes through the transport, a
 little at a time: it takes whatever it is given, and holds it twice for a slow client.
 """
@@ -12,12 +14,15 @@ little at a time: it takes whatever it is given, and holds it twice for a slow c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
 
 MAX_PIECES = 512  # of one writev: IOV_MAX is 1024
+UNPACED = b"reno"  # every Linux has it, and lets everybody use it
 TLS_BYTES = 128 << 10  # given to a transport at once, which may hold as much again, encrypted
 
 
@@ -59,8 +64,9 @@ class Body:
             transport.set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
             await self._writer.write(whole)
             await self._writer.drain()
-            socket = self._transport().get_extra_info("socket")
-            self._fd = os.dup(socket.fileno())  # the loop keeps its own to itself
+            connection = self._transport().get_extra_info("socket")
+            _leave_unpaced(connection)
+            self._fd = os.dup(connection.fileno())  # the loop keeps its own to itself
             return
         transport.set_write_buffer_limits(TLS_BYTES)  # not 0: a TLS transport of Python 3.11 would pause for ever
         await self._writer.write(whole[:TLS_BYTES])  # OpenSSL keeps the memory that the largest piece took
@@ -117,6 +123,13 @@ def _is_plain(transport: Any) -> bool:
     """Whether bytes written to its socket are what the client reads."""
     is_tls = isinstance(transport.get_extra_info("ssl_object"), (ssl.SSLObject, ssl.SSLSocket))
     return not is_tls and transport.get_extra_info("socket") is not None
+
+
+def _leave_unpaced(connection: Any) -> None:
+    """Have the kernel send at once what goes to this same machine (tcp(7), TCP_CONGESTION)."""
+    with contextlib.suppress(OSError):  # a client that has left; a kernel that allows no other: then as before
+        if connection.getsockname()[0] == connection.getpeername()[0]:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
 
 
 def _written(fd: int, pieces: list[Any]) -> int:
