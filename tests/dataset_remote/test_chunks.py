@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import random
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 pytest.importorskip("pyarrow")
 
-from forgather_spool.dataset.remote.chunks import Chunks
+from forgather_spool.dataset.remote.chunks import WAKE_BYTES, Chunks
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 BODY = b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n"
@@ -68,3 +70,22 @@ def test_a_chunk_of_no_size_is_an_error(ends: tuple[socket.socket, socket.socket
 
     with pytest.raises(http.client.IncompleteRead):
         read(body(client))
+
+
+def test_the_end_of_a_large_chunk_waits_for_nothing_behind_it() -> None:
+    """The kernel wakes its reader for a quarter of a megabyte at a time, but not where less than that may be all."""
+    large = random.Random(1).randbytes(4 * WAKE_BYTES + 1000)
+    with (
+        ThreadPoolExecutor() as threads,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname(), timeout=5) as client,
+        listening.accept()[0] as server,
+    ):
+        sent = threads.submit(server.sendall, HEAD + b"%x\r\n%b\r\n" % (len(large), large))
+        chunks = body(client)
+
+        found = chunks.read(len(large))
+
+        assert bytes(memoryview(found)) == large
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
+        sent.result()

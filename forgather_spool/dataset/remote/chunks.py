@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AT_ONCE_BYTES = 16 << 20  # of a chunk: a damaged size asks for no more memory than that
+WAKE_BYTES = 256 << 10  # to be woken for each segment took a tenth of what a server on this machine can send
 LINE_BYTES = 4096
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 
@@ -106,11 +107,20 @@ class Chunks:
         at = min(len(view), len(self._carried))
         view[:at] = self._carried[:at]
         self._carried = self._carried[at:]
-        while at < len(view):
-            count = self._socket.recv_into(view[at:], 0, self._flags)
+        if self._flags and len(view) - at > WAKE_BYTES:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, WAKE_BYTES)
+            at = self._receive(view, at, len(view) - WAKE_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)  # nothing need follow the rest
+        self._receive(view, at, len(view))
+
+    def _receive(self, view: memoryview, at: int, end: int) -> int:
+        """Fill `view` from `at` up to `end`; where it is filled to then."""
+        while at < end:
+            count = self._socket.recv_into(view[at:end], 0, self._flags)
             if not count:
                 raise http.client.IncompleteRead(b"")
             at += count
+        return at
 
 
 def _block(connection: socket.socket) -> None:
