@@ -14,7 +14,7 @@ pa = pytest.importorskip("pyarrow")
 
 from forgather_spool.dataset import ComposableIterableDataset, fast_load_iterable_dataset
 from forgather_spool.dataset.errors import BrokenStream, ContentChanged
-from forgather_spool.dataset.remote import patience, reading, server
+from forgather_spool.dataset.remote import ahead, patience, reading, server
 from forgather_spool.dataset.storage import stored
 from forgather_spool.dataset.walk import run
 from forgather_spool.tls.store import default_store
@@ -24,6 +24,7 @@ from tests.dataset_server.serving import Served
 
 LONG = os.environ.get("FORGATHER_LONG_TESTS") == "1"
 ROWS, FAULTS, BATCH_BYTES = 20_000, 2000 if LONG else 200, 16 << 10
+WAITED_S = (ahead.PATIENCE_S, -1)  # -1: a thread wherever there may be one
 Load = Callable[..., ComposableIterableDataset]
 
 
@@ -65,7 +66,9 @@ def test_no_fault_of_the_network_loses_or_repeats_a_row(
     monkeypatch.setenv("FORGATHER_DATASET_SERVER_TOKEN", str(served.token))
     faults: Counter[str] = Counter()
     seed = 0
+    monkeypatch.setattr(ahead, "STRETCH", 7)
     while faults.total() < FAULTS:
+        monkeypatch.setattr(ahead, "PATIENCE_S", WAITED_S[seed % 2])
         data = from_servers(served).shuffle(seed)
         with Proxy(served.port, seed, faults=40, within=range(250_000)) as proxy:
             assert numbers_of(_through(data, proxy)) == data.order.rows(0, ROWS).tolist()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ pa = pytest.importorskip("pyarrow")
 
 from forgather_spool.dataset import ComposableIterableDataset
 from forgather_spool.dataset.errors import ContentChanged, ServerRefused, ServerUnreachable
+from forgather_spool.dataset.remote import ahead
 from forgather_spool.dataset.walk import Walk
 from forgather_spool.errors import Missing, UsageError
 from tests.dataset_server.conftest import table, write
@@ -94,16 +97,37 @@ def test_a_pickled_data_set_reads_on(served: Served, here: ComposableIterableDat
     assert list(pickle.loads(pickle.dumps(from_servers(served)))) == list(here)
 
 
-def test_an_iteration_that_is_left_holds_nothing(served: Served, from_servers: Load) -> None:
-    """The thread that fetches ahead ends with its reader."""
-    import threading
-
+@pytest.mark.parametrize("waited_s", [0.01, -1], ids=["read by itself", "read by a thread"])
+def test_an_iteration_that_is_left_holds_nothing(
+    served: Served, from_servers: Load, monkeypatch: pytest.MonkeyPatch, waited_s: float
+) -> None:
+    """No thread, and no stream that the server would have to keep for it."""
+    monkeypatch.setattr(ahead, "PATIENCE_S", waited_s)
     reader = iter(from_servers(served).shuffle(1))
     next(reader)
 
     del reader
 
     wait_until(lambda: all(thread.name != "forgather-dataset" for thread in threading.enumerate()))
+    wait_until(lambda: served.get("/v1/stats").json["streams"] == 0)
+
+
+def test_a_forked_process_reads_on_for_itself(
+    served: Served, from_servers: Load, here: ComposableIterableDataset
+) -> None:
+    """Over a connection of its own, where its parent was; and its parent is not disturbed."""
+    reader, expected = iter(from_servers(served)), list(here)
+    assert [next(reader) for _ in range(10)] == expected[:10]
+
+    pid = os.fork()
+    if not pid:
+        try:
+            os._exit(0 if list(reader) == expected[10:] else 1)
+        finally:
+            os._exit(2)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert list(reader) == expected[10:]
 
 
 @pytest.mark.parametrize("columns", [["nothing"], ["text", "nothing"]])

@@ -8,6 +8,7 @@ for again, from whichever server has the same content.
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ class Reading:
     def _received(self, stream: Stream, rows: int) -> Iterator[Numbered]:
         """The batches of one stream, until its end frame."""
         self._socket = stream.connection.sock
-        begin = self._given
+        begin, reader = self._given, os.getpid()
         complete = False
         try:
             frames = FrameReader(stream.body)
@@ -83,6 +84,9 @@ class Reading:
                 self._fruitless = 0
                 self._patience.progress()
                 yield begin + at, batch
+                del batch  # its memory is good for the next one
+                if os.getpid() != reader:
+                    raise BrokenStream("a forked process reads on: the stream is its parent's")
             if frames.at != rows:
                 raise BrokenStream(f"a stream that ends after {frames.at} rows of {rows}")
             complete = True

@@ -18,8 +18,6 @@ from forgather_spool.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SMALL_ROWS = 256  # a thread is not worth its start for less
-
 
 class RemoteRows(Rows):
     """`length` rows of `schema`. Pickled, it carries tokens: it is to go to a DataLoader's processes, to no disk."""
@@ -48,7 +46,7 @@ class RemoteRows(Rows):
     def batches(
         self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """As `Rows.batches`. Fetches one batch ahead; a server that fails is replaced, or waited for.
+        """As `Rows.batches`. Fetches ahead where that is of use; a server that fails is replaced, or waited for.
 
         Raises, beside what `Rows.batches` does:
             ServerUnreachable, ServerRefused: see `remote/server.py`.
@@ -59,8 +57,6 @@ class RemoteRows(Rows):
         names = None if columns is None else tuple(columns)
         wanted = Wanted(order, walk, names, batch_bytes, self.fingerprint)
         reading = Reading(self._replicas, wanted, schema, max_retry_s())
-        if walk.count <= SMALL_ROWS:
-            return reading.batches()
         return iter(Ahead(reading.batches(), reading.cancel))
 
     def _projected(self, columns: Sequence[str] | None) -> pa.Schema:
