@@ -60,19 +60,35 @@ def check(document: Document, fields: dict[str, Field], *, where: str = "$", unk
 
     `unknown` is "refuse" or "keep".
     """
-    if unknown == "refuse":
-        for key in document:
-            if key not in fields:
-                raise BadDocument(f"{where}.{key}", "no such field", hint=f"known fields: {', '.join(sorted(fields))}")
+    _check_values(document, fields, where, unknown)
     checked = dict(document)
     for name, field in fields.items():
-        if name in document:
-            _check_value(f"{where}.{name}", document[name], field, unknown)
-        elif field.default is REQUIRED:
-            raise BadDocument(f"{where}.{name}", "is required")
-        else:
+        if name not in document:
+            if field.default is REQUIRED:
+                raise _missing(where, name)
             checked[name] = field.default if field.is_shared else field.default.copy()  # type: ignore[attr-defined]
     return checked
+
+
+def verify(document: Document, fields: dict[str, Field], *, where: str = "$", unknown: str = "keep") -> None:
+    """As `check`, where nobody asks for the defaults."""
+    _check_values(document, fields, where, unknown)
+    for name, field in fields.items():
+        if field.default is REQUIRED and name not in document:
+            raise _missing(where, name)
+
+
+def _check_values(document: Document, fields: dict[str, Field], where: str, unknown: str) -> None:
+    for name, value in document.items():
+        field = fields.get(name)
+        if field is not None:
+            _check_value(f"{where}.{name}", value, field, unknown)
+        elif unknown == "refuse":
+            raise BadDocument(f"{where}.{name}", "no such field", hint=f"known fields: {', '.join(sorted(fields))}")
+
+
+def _missing(where: str, name: str) -> BadDocument:
+    return BadDocument(f"{where}.{name}", "is required")
 
 
 def _check_value(where: str, value: object, field: Field, unknown: str) -> None:
@@ -84,10 +100,10 @@ def _check_value(where: str, value: object, field: Field, unknown: str) -> None:
     if unknown == "refuse":
         _check_entering(where, value, field)
     if field.fields is not None and isinstance(value, dict):
-        check(value, field.fields, where=where, unknown=unknown)
+        verify(value, field.fields, where=where, unknown=unknown)
     if field.fields is not None and isinstance(value, list):
         for i, item in enumerate(value):
-            check(item, field.fields, where=f"{where}[{i}]", unknown=unknown)
+            verify(item, field.fields, where=f"{where}[{i}]", unknown=unknown)
 
 
 def _check_entering(where: str, value: object, field: Field) -> None:

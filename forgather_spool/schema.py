@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from forgather_spool.fields import Field
 from forgather_spool.fields import check as check
+from forgather_spool.fields import verify as verify
 
 VERSION = 1
 PRIORITY_LIMIT = 1_000_000

@@ -18,6 +18,31 @@ def lines(*documents: object) -> str:
     return "".join(json.dumps(document) + "\n" for document in documents)
 
 
+def test_however_a_line_is_spelled_it_means_the_same(forgather: Run, home: Path):
+    spellings = [
+        '{"argv": ["\u00e9", "}"], "name": "n", "job_params": {"a": {}}}',
+        ' \t{"job_params":{"a":{ } } , "name":"n","argv":["\\u00e9","\\u007d"]} \r',
+        '{"name": "n", "job_params": {"a": {}}, "argv": ["é", "}"], "priority": 3, "version": 1}',
+    ]
+
+    answer = forgather("submit", "--priority=3", "--batch", "-", stdin="\n".join(spellings))
+
+    assert answer.returncode == 0
+    one, *others = queued(home)
+    assert (one["argv"], one["name"], one["job_params"], one["priority"]) == (["é", "}"], "n", {"a": {}}, 3)
+    assert others == [one, one]
+
+
+def test_a_line_that_is_too_large_with_what_it_leaves_out_is_refused(forgather: Run, home: Path):
+    value = "x" * 100_000
+    line = json.dumps({"argv": ["true", *[value] * 10]})
+
+    answer = forgather("submit", "--env", f"X={value}", "--batch", "-", stdin=line)
+
+    assert (answer.returncode, queued(home)) == (65, [])
+    assert "with what the command line adds, larger than 1048576 bytes" in answer.stderr
+
+
 def test_each_line_of_a_batch_is_a_job_in_the_order_of_the_lines(forgather: Run, home: Path):
     text = lines({"argv": ["echo", "1"]}, {"argv": ["echo", "2"], "name": "second"}) + "\n"
 

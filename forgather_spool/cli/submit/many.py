@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from forgather_spool.cli.submit.snapshots import Snapshots
 
 _spell = json.JSONEncoder(ensure_ascii=False).encode  # in C, for what was parsed and checked
+_COMPUTED = {"after", "cwd", "env"}  # a line that has one of these is not written as it stands
 PROGRESS_AFTER_S = 1.0  # a person at a terminal begins to wonder
 PROGRESS_EVERY_S = 0.25
 LINES_PER_LOOK = 512  # at the clock
@@ -135,6 +136,7 @@ class _Reader:
         self._spool = spool
         self._cards_seen: set[object] = {None, 0}
         self._resolved: dict[str, object] = {}
+        self._left_out: dict[tuple[str, ...], bytes] = {}
 
     def specs(self) -> Iterator[tuple[Document, bytes]]:
         """``(spec, what is written of it)``, line by line. Raises as `run`."""
@@ -155,7 +157,7 @@ class _Reader:
 
     def _spec(self, line: bytes) -> tuple[Document, bytes]:
         given = parse(line)
-        schema.check(given, schema.SPEC, unknown="refuse")
+        schema.verify(given, schema.SPEC, unknown="refuse")
         spec = {**self._defaults, **given}
         if "env" in given and isinstance(self._env, dict) and isinstance(given["env"], dict):
             spec["env"] = {**self._env, **given["env"]}
@@ -170,7 +172,21 @@ class _Reader:
             self._cards_seen.add(spec.get("gpus"))
         if self._snapshots is not None and "snapshot" not in given:
             self._snapshots.add_to(spec)
-        return spec, _spell(spec).encode() + b"\n"
+        data = self._written(line, given, spec)
+        if len(data) > MAX_DOCUMENT_BYTES:
+            problem = f"with what the command line adds, larger than {MAX_DOCUMENT_BYTES} bytes"
+            raise BadDocument("$", problem, hint="put the data into a file and pass its name")
+        return spec, data
+
+    def _written(self, line: bytes, given: Document, spec: Document) -> bytes:
+        """The line as it stands, which is checked, and what it leaves out: lines alike leave out the same."""
+        if self._snapshots is not None or not _COMPUTED.isdisjoint(given):
+            return _spell(spec).encode() + b"\n"
+        keys = tuple(given)
+        if keys not in self._left_out:
+            rest = {key: value for key, value in spec.items() if key not in given}
+            self._left_out[keys] = f", {_spell(rest)[1:]}\n".encode() if rest else b"}\n"
+        return line.strip().removesuffix(b"}") + self._left_out[keys]
 
     def _check_together(self, spec: Document, given: Document) -> None:
         """Jobs that a line names are looked for once, however many lines name them."""
