@@ -5,10 +5,11 @@ memory with the others. Forked from here and not from the dispatcher, it is lean
 single-threaded and knows none of the dispatcher's descriptors.
 
 A child is there before its job: it waits at its go-pipe, while the dispatcher
-writes its claim. Told what it may run, it makes ready while its scope comes up; it runs
-it when it gets its go, which is once it is in its scope. If the dispatcher dies before, the pipe
-ends and the child exits: it must never run a command outside its scope. The
-nursery ends with its socket; runners that have gone live on.
+writes its claim; one that has time rehearses a start. Told what it may run, it
+makes ready while its scope comes up; it runs it when it gets its go, which is once
+it is in its scope. If the dispatcher dies before, the pipe ends and the child
+exits: it must never run a command outside its scope. The nursery ends with its
+socket; runners that have gone live on.
 
 Of a runner whose job has no cards a dispatcher keeps its end of the pipe open.
 When the job lies in done/ the runner waits there once more, and saves the next
@@ -33,7 +34,7 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
-from forgather_spool.runner.ready import Ready, make_ready
+from forgather_spool.runner.ready import Ready, make_ready, rehearse
 from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, TOLD, Request
 from forgather_spool.runner.run import run_job
 from forgather_spool.spool.watch import Watch
@@ -41,6 +42,7 @@ from forgather_spool.spool.watch import Watch
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 65536
+REHEARSE_AFTER_S = 0.002  # one that is wanted at once has heard of its job by then
 _FIRST_FD = 3
 _FD_LIMIT = 1 << 20
 
@@ -107,9 +109,12 @@ def _live(go_fd: int, over_fd: int, home: str) -> None:
         go_fd, over_fd = _keep_only(go_fd, over_fd)
         signals.heed(*signals.IGNORED, signals.SIGCHLD)
         watch = Watch()
+        if not _comes_within(go_fd, REHEARSE_AFTER_S):
+            rehearse(home)
         ready = _await_go(go_fd, home)
         while ready is not None and run_job(ready, watch, over_fd):
-            ready = _await_go(go_fd, home) if _is_told_soon(go_fd) else None
+            # Who missed our end would else wait for us, and we for them.
+            ready = _await_go(go_fd, home) if _comes_within(go_fd, NEXT_WITHIN_S) else None
     except BaseException as error:  # a forked child: SystemExit too must not run on as a second nursery
         _report("forgather-run" if ready is None else ready.request.job_id, error)
     finally:
@@ -131,11 +136,11 @@ def _await_go(go_fd: int, home: str) -> Ready | None:
     return ready
 
 
-def _is_told_soon(go_fd: int) -> bool:
-    """Whether something comes before `NEXT_WITHIN_S`: who missed our end would else wait for us, and we for them."""
+def _comes_within(go_fd: int, limit_s: float) -> bool:
+    """Whether we are told something, or the end, before `limit_s`."""
     poll = select.poll()
     poll.register(go_fd, select.POLLIN)
-    return bool(poll.poll(NEXT_WITHIN_S * 1000))
+    return bool(poll.poll(limit_s * 1000))
 
 
 def _keep_only(*fds: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import pytest
 from forgather_spool.host import proc
 from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
 from forgather_spool.runner.client import Hatched
-from forgather_spool.runner.ready import make_ready
+from forgather_spool.runner.ready import make_ready, rehearse
 from forgather_spool.runner.request import TOLD, Request
 from tests.story.bench_of_runners import Bench, claim_naming, ended
 from tests.waiting import wait_until
@@ -350,6 +350,26 @@ def test_a_start_that_was_ours_while_we_made_ready_is_looked_at_again(bench: Ben
     bench.nursery.abandon(child)
     assert refusal is not None
     assert not bench.spool.has_started(entry[1])
+
+
+def test_a_rehearsal_goes_through_what_a_start_needs_and_leaves_no_trace(bench: Bench, tmp_path: Path) -> None:
+    """A child that has gone through it once is ready for its job in half of the time."""
+    (tmp_path / "home" / "spool" / "queue" / "stays").touch()
+    before = sorted(tmp_path.rglob("*"))
+    gone_through: set[str] = set()
+
+    sys.setprofile(lambda frame, event, arg: gone_through.add(frame.f_code.co_name) if event == "call" else None)
+    rehearse(bench.spool.paths.home)
+    sys.setprofile(None)
+
+    assert gone_through >= {"read_bytes", "parse", "check", "job_environment", "find_program"}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_rehearsal_needs_no_spool(tmp_path: Path) -> None:
+    rehearse(str(tmp_path / "nowhere"))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- the nursery --------------------------------------------------------------------------------------------------
