@@ -25,6 +25,7 @@ install: ## install for you alone, in a virtual environment of its own (WITH=htt
 	$(PYTHON) -m venv $(INSTALLED)
 	rm -rf build # setuptools would pack what was removed since
 	$(INSTALLED)/bin/pip install -q --disable-pip-version-check --upgrade -c constraints.txt '.$(if $(WITH),[$(WITH)])'
+	sed -i '1s|^#!.*/python[0-9.]*$$|& -S|' $(INSTALLED)/bin/forgather # pip dropped the option bin/forgather begins with
 	mkdir -p $(dir $(COMMAND))
 	ln -sfn $(INSTALLED)/bin/forgather $(COMMAND)
 	ln -sfn $(INSTALLED)/bin/forgather-drop $(COMMAND)-drop

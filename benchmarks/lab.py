@@ -1,7 +1,7 @@
 """Where it is measured: the product in a clean environment of its own, and spools in a temporary folder.
 
-The package is built and installed as a user gets it, with nothing else in its
-environment: the developers' one has packages that slow every interpreter.
+The package is built and installed by `make install`, the README's first way, with nothing else in
+its environment: the developers' one has packages that slow every interpreter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from benchmarks.measure import BenchmarkFailed
 from forgather_spool.spool.queue import Spool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PARTS = ("forgather_spool", "bin", "units", "benchmarks", "pyproject.toml", "LICENSE", "README.md")
+PARTS = (
+    "forgather_spool", "bin", "units", "benchmarks", "pyproject.toml", "constraints.txt", "Makefile", "LICENSE",
+    "README.md",
+)  # fmt: skip
 _homes = itertools.count()
 STAMP_C = """
 #include <fcntl.h>
@@ -39,18 +42,22 @@ STAMP_SH = '#!/bin/sh\ndate +%s%N >"$1"\n'
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """`folder` holds everything: `venv`, our code in `code`, `stamp`, and a folder for each user with its spools."""
+    """`folder` holds everything: what `make install` makes, our code in `code`, `stamp`, and a folder for each user."""
 
     folder: Path
     quick: bool
 
     @property
+    def venv(self) -> Path:
+        return self.folder / "share/forgather-spool/venv"
+
+    @property
     def python(self) -> Path:
-        return self.folder / "venv/bin/python3"
+        return self.venv / "bin/python3"
 
     @property
     def forgather(self) -> Path:
-        return self.folder / "venv/bin/forgather"
+        return self.folder / "bin/forgather"
 
     @property
     def stamp(self) -> Path:
@@ -69,7 +76,7 @@ class Lab:
 
     def env(self, home: Path | None = None, **more: str) -> dict[str, str]:
         """Of a user with a clean shell; `home` is the spool's."""
-        env = {"PATH": f"{self.folder}/venv/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.work)}
+        env = {"PATH": f"{self.folder}/bin:{self.venv}/bin:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.work)}
         if "XDG_RUNTIME_DIR" in os.environ:
             env["XDG_RUNTIME_DIR"] = os.environ["XDG_RUNTIME_DIR"]
         if home is not None:
@@ -99,8 +106,7 @@ def open_lab(folder: Path, *, quick: bool) -> Lab:
             shutil.copytree(source, code / part, ignore=ignore)
         else:
             shutil.copy(source, code / part)
-    _run([sys.executable, "-m", "venv", folder / "venv"])
-    _run([lab.python, "-m", "pip", "install", "-q", "--disable-pip-version-check", code])
+    _run(["make", "-C", code, "install", f"PREFIX={folder}", f"PYTHON={sys.executable}"])
     shutil.rmtree(code / "forgather_spool")  # only what was installed is measured
     _make_stamp(lab.stamp)
     return lab

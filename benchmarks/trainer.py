@@ -144,6 +144,6 @@ def _package_folder(lab: Lab) -> str:
     folder = lab.folder / "package"
     if not folder.exists():
         folder.mkdir()
-        (installed,) = (lab.folder / "venv").glob("lib/python*/site-packages/forgather_spool")
+        (installed,) = lab.venv.glob("lib/python*/site-packages/forgather_spool")
         (folder / "forgather_spool").symlink_to(installed)
     return str(folder)

@@ -71,6 +71,9 @@ def _run(words: list[str]) -> int:
         code = status.run(words[2:])
         if code is not None:
             return code
+    from forgather_spool.cli import packages
+
+    packages.make_findable()
     from forgather_spool.cli import app
 
     return app.run(words)

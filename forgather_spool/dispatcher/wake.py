@@ -9,12 +9,11 @@ Light: every submit comes through here, and mostly finds one awake.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 
 from forgather_spool.errors import UsageError
-from forgather_spool.host import proc
+from forgather_spool.host.name import host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,15 +53,17 @@ def announce(paths: Paths) -> None:
     What it makes ready then, `host.systemd` says; see `heralds`. Cannot fail; unheard, it costs nothing.
     """
     try:
-        os.close(os.open(paths.host_lock(proc.host_name()), os.O_RDONLY | os.O_CLOEXEC))
+        os.close(os.open(paths.host_lock(host_name()), os.O_RDONLY | os.O_CLOEXEC))
     except (OSError, UsageError):
         pass
 
 
 def is_awake(paths: Paths) -> bool:
     """Whether a dispatcher of this host holds its lock."""
+    import fcntl  # once the job is there, and not when it is announced
+
     try:
-        fd = os.open(paths.host_lock(proc.host_name()), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(paths.host_lock(host_name()), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

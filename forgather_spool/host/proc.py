@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from forgather_spool.host.name import host_name as host_name
+
 _READ_BYTES = 64 * 1024
 _CGROUP2_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # the second is systemd's hybrid layout
 
@@ -18,13 +20,6 @@ _CGROUP2_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # the second is s
 def boot_id() -> str:
     """This boot of this kernel, as a UUID: another one means that every process has died since."""
     return _read("/proc/sys/kernel/random/boot_id").decode().strip()
-
-
-def host_name() -> str:
-    """This machine's short name, of ``[a-z0-9-]`` only. ``FORGATHER_HOST`` overrules it."""
-    name = os.environ.get("FORGATHER_HOST") or os.uname().nodename.partition(".")[0]
-    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return plain.strip("-") or "localhost"
 
 
 def start_ticks(pid: int) -> int | None:

@@ -53,6 +53,9 @@ def run(given: Given, words: list[str]) -> int:
         if not spec.get("hold"):
             one.wake_up(spool.paths, quiet=bool(given.get("quiet")))
     if given.get("follow"):
+        from forgather_spool.cli import packages
+
+        packages.make_findable()
         from forgather_spool.cli.job import following
 
         return following.stream(spool, job_id, lines=None, follow=True)
