@@ -9,6 +9,10 @@ import sys
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from forgather_spool.importing import hasten  # noqa: E402
+
+hasten()
+
 from forgather_spool.runner.nursery import serve  # noqa: E402
 
 serve(int(sys.argv[1]), sys.argv[2])
