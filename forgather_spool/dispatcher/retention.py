@@ -48,9 +48,7 @@ def _remove(
     for at in range(0, len(places), AT_ONCE):
         if not go_on():
             break
-        some = places[at : at + AT_ONCE]
-        remove(spool, *some)
-        removed += len(some)
+        removed += len(remove(spool, *places[at : at + AT_ONCE]))
     sweep_removed(spool, go_on)
     if removed:
         say(f"removed {removed} ended jobs, as set by: forgather sched retention")

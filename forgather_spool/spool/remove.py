@@ -33,23 +33,33 @@ from forgather_spool.spool.queue import Spool
 FEW = 16  # so many folders are synced one by one: a sync of the whole file system waits for everybody's data
 
 
-def remove(spool: Spool, *places: Ended | Rejected) -> None:
-    """The jobs are gone on return. Somebody else having removed one is fine.
+def remove(spool: Spool, *places: Ended | Rejected) -> list[Ended | Rejected]:
+    """The jobs are gone on return, and those that this call removed are returned: of several at once, each by one.
 
     Raises:
         StorageFailed: the file system refused; a job that is no longer listed is swept by the next cleanup.
     """
-    of_jobs = [place for place in places if not _went_alone(spool, place)]
-    if not of_jobs:
-        return
+    alone: list[Ended | Rejected] = []
+    of_jobs: list[Ended | Rejected] = []
+    for place in places:
+        (of_jobs if _has_folder(spool, place) else alone).append(place)
+        if isinstance(place, Rejected):
+            files.discard(place.why_path)
+    gone = {place for place in alone if _remove_file(place)}
+    gone |= _remove_jobs(spool, of_jobs) if of_jobs else set()
+    return [place for place in places if place in gone]
+
+
+def _remove_jobs(spool: Spool, places: list[Ended | Rejected]) -> set[Ended | Rejected]:
     paths = spool.paths
     files.make_names_durable(paths.queue, *map(paths.running_on, files.names(paths.running)))
-    marked = [place for place in of_jobs if _is_moved(place.path, paths.removed(place.job_id))]
+    marked = [place for place in places if _is_moved(place.path, paths.removed(place.job_id))]
     if len(marked) > FEW:
         together.sync_file_system(paths.jobs)
     else:
         _sync_those_there([folder for place in marked for folder in (paths.job(place.job_id), dirname(place.path))])
     _remove_folders(spool, [place.job_id for place in marked])
+    return set(marked)
 
 
 def sweep_removed(spool: Spool, go_on: Callable[[], bool] = lambda: True) -> int:
@@ -80,25 +90,19 @@ def _sync_those_there(folders: list[str]) -> None:
             raise files.failed("sync", folder, error) from None
 
 
-def _went_alone(spool: Spool, place: Ended | Rejected) -> bool:
-    """True: it has no folder, and is gone."""
-    if isinstance(place, Rejected):
-        files.discard(place.why_path)
+def _has_folder(spool: Spool, place: Ended | Rejected) -> bool:
+    """No folder of jobs/ belongs to a rejected file, unless that is called like a job."""
     if isinstance(place, Rejected) and not is_job_id(place.job_id):
-        _remove_file(place.path)
-        return True
-    if not files.is_directory(spool.paths.job(place.job_id)):
-        files.discard(place.path)
-        return True
-    return False
+        return False
+    return files.is_directory(spool.paths.job(place.job_id))
 
 
-def _remove_file(path: str) -> None:
-    """What was dropped, be it a directory. No folder of jobs/ is its own, whatever its name."""
-    if not files.is_directory(path):
-        files.discard(path)
-        return
-    files.remove_tree(path)
+def _remove_file(place: Ended | Rejected) -> bool:
+    """False: it was gone already."""
+    if isinstance(place, Rejected) and files.is_directory(place.path):  # dropped as one
+        files.remove_tree(place.path)
+        return True
+    return files.discard(place.path)
 
 
 def _remove_folders(spool: Spool, job_ids: list[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from forgather_spool.spool import files
+from forgather_spool.spool.ended import ended_places
 from forgather_spool.spool.files import together
 from forgather_spool.spool.place import locate, rejected_places
 from forgather_spool.spool.queue import Spool
@@ -55,6 +57,24 @@ def test_a_sweep_spares_a_job_that_came_back(spool: Spool) -> None:
     assert sweep_removed(spool) == 1
 
     assert os.listdir(spool.paths.jobs) == [entry[1]]
+
+
+def test_of_two_at_once_each_is_told_what_it_removed(spool: Spool) -> None:
+    """Every job by one of them: with a folder and without, and what was set aside."""
+    for number in range(60):
+        entry = builders.ended(spool)
+        if number % 3 == 0:
+            files.remove_tree(spool.paths.job(entry[1]))
+        dropped = Path(spool.paths.incoming, f"{number}.json")
+        dropped.write_text("{")
+        reject(spool, str(dropped), "torn", "")
+    places = [*ended_places(spool), *rejected_places(spool)]
+
+    with ThreadPoolExecutor() as pool:
+        one, other = pool.map(lambda _: remove(spool, *places), range(2))
+
+    assert sorted(place.path for place in one + other) == sorted(place.path for place in places)
+    assert len(places) == 120
 
 
 def test_many_go_with_as_many_syncs_as_one(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,18 +92,21 @@ def cleanup(
     places = _named(spool, jobs) if jobs else list(outdated(spool, wanted, datetime.now(UTC)))
     if places and not (jobs or dry_run or yes) and _somebody_is_there():
         _confirm(spool, places)
+    gone: list[Ended | Rejected] = []
     removed_bytes = 0
     for at in range(0, len(places), AT_ONCE):
         some = places[at : at + AT_ONCE]
-        removed_bytes += sum(size_bytes(spool, place.job_id) for place in some)
+        sizes = {place.job_id: size_bytes(spool, place.job_id) for place in some}
+        went = some if dry_run else remove(spool, *some)
+        gone += went
+        removed_bytes += sum(sizes[place.job_id] for place in went)
         if not dry_run:
-            remove(spool, *some)
             _say_how_far(at + len(some), len(places))
     if not (jobs or dry_run):
         sweep_removed(spool)
     if not dry_run:
         _sweep_snapshots(spool, refs=not jobs)
-    _say(places, removed_bytes, dry_run, json_)
+    _say(gone, removed_bytes, dry_run, json_)
 
 
 @click.command()

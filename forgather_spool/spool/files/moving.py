@@ -71,14 +71,15 @@ def take_name(source: str, target: str) -> bool:
     return True
 
 
-def discard(path: str) -> None:
-    """Remove a file that may be gone already. Not durable: for what may come back without harm."""
+def discard(path: str) -> bool:
+    """Remove a file; False: it was gone already. Not durable: for what may come back without harm."""
     try:
         os.unlink(path)
     except (FileNotFoundError, NotADirectoryError):
-        pass  # nothing is there, or below what is no directory
+        return False  # nothing is there, or below what is no directory
     except OSError as error:
         raise failed("remove", path, error) from None
+    return True
 
 
 def make_directory(path: str, *, durable: bool = True) -> bool:
