@@ -278,9 +278,9 @@ FAULTS = (
     Fault(
         "a removal takes the folder before the job leaves the list",
         "spool/remove.py",
-        "    marked = [place for place in of_jobs if",
-        "    [files.remove_tree(paths.job(place.job_id)) for place in of_jobs]\n"
-        "    marked = [place for place in of_jobs if",
+        "    marked = [place for place in places if",
+        "    [files.remove_tree(paths.job(place.job_id)) for place in places]\n"
+        "    marked = [place for place in places if",
         "tests/spool/test_retention.py::test_a_removal_that_was_killed_between_any_two_steps_is_finished_by_the_next",
     ),
     Fault(
