@@ -27,6 +27,7 @@ FORMATS = ("python", "numpy", "torch", "arrow")
 AT_ONCE = 64  # rows of numbers turned into Python objects at a time: more fall out of the cache
 YEARS = (np.datetime64("0001-01-01", "us").astype(np.int64), np.datetime64("9999-12-31", "us").astype(np.int64))
 FAST_STRINGS = int(pa.__version__.partition(".")[0]) >= 26  # it makes no object of its own of each any more
+NUMBERS = "biuf"  # kinds of numpy's types that torch has
 PER_US = {"s": 1_000_000, "ms": 1000, "us": 1}
 
 
@@ -61,17 +62,23 @@ def batches_of(batch: Any, format_: Format, size: int) -> Iterator[Any]:
     if format_ == "arrow":
         yield from (pa.Table.from_batches([batch.slice(start, size)]) for start in starts)
         return
+    columns = [_parts(values, format_, size) for values in batch.columns]
+    names = batch.schema.names
+    for values in zip(*columns, strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _parts(array: Any, format_: Format, size: int) -> Iterator[Any]:
+    """A column of each `size` rows. Copied one by one: a small copy is still in the cache when it is used."""
+    starts = range(0, len(array), size)
+    even = None if format_ == "python" else _even(array)
+    if even is not None and (format_ == "numpy" or even.dtype.kind in NUMBERS):
+        return (OWN[format_](even[start : start + size]) for start in starts)
     column = COLUMN[format_]
-    parts = []
-    for name, values in zip(batch.schema.names, batch.columns, strict=True):
-        found = column(values)
-        alike = format_ == "python" or not isinstance(found, list) or types.is_string(values.type)
-        parts.append((name, values, found if alike or len(starts) == 1 else None))
-    for start in starts:
-        yield {
-            name: column(values.slice(start, size)) if found is None else found[start : start + size]
-            for name, values, found in parts
-        }
+    if format_ == "python" or types.is_string(array.type):
+        found = column(array)
+        return (found[start : start + size] for start in starts)
+    return (column(array.slice(start, size)) for start in starts)
 
 
 def examples_of(batch: Any, format_: Format) -> list[Any]:
@@ -109,13 +116,13 @@ def as_format(value: Any, format_: Format) -> Any:
         if isinstance(value, torch.Tensor):
             return value
         found = as_format(value, "numpy")
-        return _tensor(found) if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" else value
+        return _tensor(found) if isinstance(found, np.ndarray) and found.dtype.kind in NUMBERS else value
     if format_ == "numpy" and isinstance(value, (bool, int, float, list)):
         try:
             found = np.asarray(value)
         except (ValueError, OverflowError):
             return value
-        return found if found.dtype.kind in "biuf" else value
+        return found if found.dtype.kind in NUMBERS else value
     return value
 
 
@@ -189,52 +196,77 @@ def _lists(array: Any) -> list[Any]:
 
 def numpy_column(array: Any) -> Any:
     """One array where rows are of one shape, else a list of arrays; what numpy has no type for as in python."""
-    return _arrays(array, lambda values: np.array(values))
+    even = _even(array)
+    return _uneven(array, np.array) if even is None else np.array(even)
 
 
 def torch_column(array: Any) -> Any:
     """One tensor where rows are of one shape, else a list of tensors; what is no number as in python."""
-    found = _arrays(array, _torch_values)
-    if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
-        return _tensor(found)
-    if isinstance(found, list):
-        return [_tensor(one) if isinstance(one, np.ndarray) and one.dtype.kind in "biuf" else one for one in found]
-    return python_column(array)
+    even = _even(array)
+    if even is not None:
+        return _own_tensor(even) if even.dtype.kind in NUMBERS else python_column(array)
+    found = _uneven(array, _torch_values)
+    return [_tensor(one) if isinstance(one, np.ndarray) and one.dtype.kind in NUMBERS else one for one in found]
 
 
-def _arrays(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """`own` makes a copy that may be written to, of whatever type it likes."""
+def _even(array: Any) -> np.ndarray | None:
+    """Its values as one array, not copied where they lie as numpy has them; None: rows are not all of one shape."""
     type_ = array.type
     if isinstance(array, pa.ExtensionArray):
-        return _arrays(array.storage, own)
+        return _even(array.storage)
     if array.null_count:
-        return [as_format(value, "numpy") for value in array.to_pylist()]
-    if types.is_timestamp(type_) and type_.tz is not None:
-        array, type_ = array.cast(pa.timestamp(type_.unit)), pa.timestamp(type_.unit)
-    if _is_number(type_) or types.is_temporal(type_):
-        return own(array.to_numpy(zero_copy_only=False))
-    if types.is_fixed_size_list(type_) and _is_number(type_.value_type) and not array.flatten().null_count:
-        return own(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), type_.list_size)
+        return None
     if types.is_list(type_) or types.is_large_list(type_):
-        return _list_arrays(array, own)
-    return python_column(array)
+        return _even_lists(array) if _is_number(type_.value_type) else None
+    if types.is_timestamp(type_) and type_.tz is not None:
+        array = array.cast(pa.timestamp(type_.unit))
+    if _is_number(type_) or types.is_temporal(type_):
+        return _values(array)
+    if types.is_fixed_size_list(type_) and _is_number(type_.value_type) and not (inner := array.flatten()).null_count:
+        return _values(inner).reshape(len(array), type_.list_size)
+    return None
+
+
+def _even_lists(array: Any) -> np.ndarray | None:
+    if not len(array):
+        return None
+    bounds = array.offsets.to_numpy()
+    inner = array.values.slice(bounds[0], bounds[-1] - bounds[0])
+    if inner.null_count:
+        return None
+    lengths = bounds[1:] - bounds[:-1]
+    return _values(inner).reshape(len(array), lengths[0]) if (lengths == lengths[0]).all() else None
 
 
 def _is_number(type_: Any) -> bool:
     return bool(types.is_boolean(type_) or types.is_integer(type_) or types.is_floating(type_))
 
 
-def _list_arrays(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> Any:
+def _values(array: Any) -> np.ndarray:
+    found: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _uneven(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> list[Any]:
+    """A value a row. `own` makes a copy that may be written to, of whatever type it likes."""
+    if isinstance(array, pa.ExtensionArray):
+        return _uneven(array.storage, own)
+    if array.null_count:
+        return [as_format(value, "numpy") for value in array.to_pylist()]
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        return _list_arrays(array, own)
+    return python_column(array)
+
+
+def _list_arrays(array: Any, own: Callable[[np.ndarray], np.ndarray]) -> list[Any]:
+    if not len(array):
+        return []
     inner = array.flatten()
     if not _is_number(inner.type) or inner.null_count:
         return [as_format(value, "numpy") for value in array.to_pylist()]
-    values = own(inner.to_numpy(zero_copy_only=False))
+    values = own(_values(inner))
     bounds = array.offsets.to_numpy()
-    bounds = bounds - bounds[0] if len(bounds) else bounds
-    lengths = np.diff(bounds)
-    if len(lengths) and (lengths == lengths[0]).all():
-        return values.reshape(len(array), int(lengths[0]))
-    return [values[start:stop] for start, stop in itertools.pairwise(bounds.tolist())]
+    return [values[start:stop] for start, stop in itertools.pairwise((bounds - bounds[0]).tolist())]
 
 
 def _torch_values(values: np.ndarray) -> np.ndarray:
@@ -249,6 +281,11 @@ def _tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values.astype(wanted, copy=False))
 
 
+def _own_tensor(values: np.ndarray) -> Any:
+    return _tensor(_torch_values(values))
+
+
+OWN: dict[str, Callable[[np.ndarray], Any]] = {"numpy": np.array, "torch": _own_tensor}  # a copy, to be written to
 COLUMN: dict[str, Callable[[Any], Any]] = {"python": python_column, "numpy": numpy_column, "torch": torch_column}
 
 
