@@ -158,6 +158,7 @@ class FrameReader:
         while (batch := self._next()) is not None:
             at, self.at = self.at, self.at + batch.num_rows
             yield at, batch
+            del batch  # its memory is good for the next one
 
     def _next(self) -> pa.RecordBatch | None:
         """The next batch; None: the end frame came."""

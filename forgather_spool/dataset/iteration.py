@@ -61,6 +61,7 @@ class Iteration:
             for part in batches_of(batch, self.format, size):
                 self.taken += min(size, batch.num_rows)
                 yield part
+            del batch, part
 
     def _batches_of_examples(self, size: int, drop_last: bool) -> Iterator[Any]:
         held: list[Example] = []
@@ -82,11 +83,13 @@ class Iteration:
         for walk in walks:
             for start, batch in self.rows.batches(self.order, walk, columns=self.columns):
                 yield walk.positions(start, start + batch.num_rows) if self.stages else NOWHERE, batch
+                del batch
 
     def _plain(self) -> Iterator[Any]:
         for _, batch in self._read(self._walks()):
             found = examples_of(batch, self.format)
             self.taken, self._held = self.taken + len(found), iter(found)
+            del batch
             yield from self._held
 
     def _one_by_one(self) -> Iterator[Example]:
@@ -157,5 +160,6 @@ def regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Recor
             yield batch.slice(0, whole)
         if whole < batch.num_rows:
             held, rows = [batch.slice(whole)], batch.num_rows - whole
+        del batch
     if rows:
         yield pa.concat_batches(held)

@@ -77,6 +77,7 @@ class Chunks:
         import pyarrow as pa
 
         size = min(self._due, AT_ONCE_BYTES)
+        self._buffer = None  # when nobody holds it any more, this is the next one's memory, still in the cache
         self._buffer, self._at = pa.allocate_buffer(size), 0
         self._fill(memoryview(self._buffer).cast("B"))
         self._due -= size
