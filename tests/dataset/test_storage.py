@@ -182,8 +182,9 @@ def test_batches_outlive_the_rows_they_came_from(tmp_path: Path) -> None:
     assert batch.to_pylist() == SHARED.slice(0, 3).to_pylist()
 
 
-def test_rows_taken_so_often_that_they_are_more_than_all_there_is(tmp_path: Path) -> None:
-    table = pa.table({"text": ["x" * 4000, "", "y" * 3000, None, "z"] * 10})
+@pytest.mark.parametrize("length", [3, 200, 4000])
+def test_rows_taken_so_often_that_they_are_more_than_all_there_is(tmp_path: Path, length: int) -> None:
+    table = pa.table({"text": ["x" * length, "", "y" * (length - 1), None, "z"] * 10})
     rows = open_files([write_stream(tmp_path / "x.arrow", table, [7])], "arrow")
     wanted = np.arange(len(table)).repeat(20)
 

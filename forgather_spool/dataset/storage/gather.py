@@ -1,7 +1,7 @@
 """Gathering: the rows at any numbers, straight from mapped bytes, a column at a time.
 
 For each row its batch is looked up once; then each column is a few fancy-index
-reads over the whole region, and for values of many lengths one copy by Arrow. Nulls
+reads over the whole region, and for values of many lengths one join. Nulls
 come out as zero bytes, so equal values are equal bytes. Knows columns and
 addresses, not files.
 """
@@ -19,6 +19,7 @@ from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
+SHORT_BYTES = 256  # values up to here, on average, are joined by Arrow: Python's join costs more for each of them
 
 
 class Gatherer:
@@ -58,8 +59,7 @@ class Gatherer:
         if width in (1, 2, 4, 8):
             values = self._views[width][where >> (width.bit_length() - 1)]
         else:
-            every = np.ndarray((len(self._views[1]) - width + 1,), f"V{width}", buffer=self._views[1], strides=(1,))
-            values = every[where].view(np.uint8).reshape(-1, width)
+            values = self._alike(where, width).view(np.uint8).reshape(-1, width)
         if valid is not None:
             values = np.where(valid if values.ndim == 1 else valid[:, None], values, values.dtype.type(0))
         if pa.types.is_fixed_size_list(column.type):
@@ -92,23 +92,37 @@ class Gatherer:
         return pa.Array.from_buffers(column.type, len(offsets), parts, children=[inner])
 
     def _joined(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
-        """The bytes from each of the addresses `first` up to its `last`, one after the other.
+        """The bytes from each of the addresses `first` up to its `last`, one after the other."""
+        if not len(first):
+            return pa.py_buffer(b"")
+        sizes = last - first
+        if sizes[0] and (sizes == sizes[0]).all():
+            return pa.py_buffer(self._alike(first, int(sizes[0])))
+        self._views[1].take(first, mode="clip")  # has memory fetch all rows at once, not one after the other
+        if int(sizes.sum()) <= SHORT_BYTES * len(sizes):
+            return self._joined_by_arrow(first, last)
+        # Arrow would be faster here too, but of a megabyte for each of 16 clients its allocator makes two
+        memory = self._region.memory
+        return pa.py_buffer(b"".join([memory[at:end] for at, end in zip(first.tolist(), last.tolist(), strict=True)]))
 
-        Copied by Arrow, in one call: it takes every second entry of an array that
-        has the whole range for its values, each entry from an address to the next.
-        Those between have no sensible length, and nobody looks at them. The outermost
-        offsets only say how much room to make, at first.
+    def _joined_by_arrow(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
+        """In one call: every second entry of an array whose values are the whole range, from an address to the next.
+
+        The entries between have no sensible length, and nobody looks at them. The
+        outermost offsets only say how much room to make, at first.
         """
         count = len(first)
-        if not count:
-            return pa.py_buffer(b"")
-        self._views[1].take(first, mode="clip")  # has memory fetch all rows at once, not one after the other
         offsets = np.empty(2 * count + 2, np.int64)
         offsets[1:-1:2], offsets[2:-1:2] = first, last
         about_bytes = (2 * count + 1) * -(-int((last - first).sum()) // count)
         offsets[0], offsets[-1] = 0, min(about_bytes, self._region.size)
         ends = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
         return ends.take(pa.array(np.arange(1, 2 * count, 2))).buffers()[2]
+
+    def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
+        """`size` bytes from each of the addresses `first`."""
+        every = np.ndarray((len(self._views[1]) - size + 1,), f"V{size}", buffer=self._views[1], strides=(1,))
+        return every[first]
 
 
 def _fixed_lists(column: Column, values: np.ndarray, valid: np.ndarray | None, rows: int) -> pa.Array:
