@@ -13,11 +13,13 @@ import os
 import pwd
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from forgather_spool.document import Document
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.frozen import dataclass
 from forgather_spool.host.base import Host, Limits, ScopeStarted, scope_name
-from forgather_spool.job import Claim, GpuRef, JobSpec, Terms
+from forgather_spool.job import Claim, GpuRef, Terms
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import preempt
 from forgather_spool.spool.names import FIRST_ATTEMPT
@@ -84,17 +86,17 @@ class Launcher:
         try:
             if not is_new:
                 self._spool.withdraw_claim(entry[1], attempt)
-            spec = JobSpec.from_document(self._spool.taken_spec(self._host_name, entry))
-            if spec.gpus != len(gpus):
+            spec: dict[str, Any] = self._spool.taken_spec(self._host_name, entry)
+            if spec["gpus"] != len(gpus):
                 return self._give_up(entry, attempt, None, "it was edited after it was looked at")
-            if spec.document.get("preemptible"):
+            if spec["preemptible"]:
                 preempt.forget(self._spool.paths, entry[1], attempt)
             scope = scope_name(entry[1], attempt)
-            hatched = self._nursery.hatch(self._request(entry, attempt, scope, gpus))
+            hatched = self._nursery.hatch(self._request(entry, attempt, scope, gpus, spec))
             claim = self._claim(entry, attempt, scope, gpus, hatched, spec)
             self._spool.write_claim(entry[1], claim.as_document(), attempt)
             self._on_their_way[scope] = Launch(entry, claim, hatched)
-            self._host.begin(scope, hatched.pid, _limits(spec), spec.name or os.path.basename(spec.argv[0]))
+            self._host.begin(scope, hatched.pid, _limits(spec), spec["name"] or os.path.basename(spec["argv"][0]))
         except (ForgatherError, OSError) as error:
             return self._give_up(entry, attempt, hatched, str(error))
         if self._host.kind == "systemd":
@@ -154,7 +156,7 @@ class Launcher:
         return NotLaunched(entry, reason)
 
     def _claim(
-        self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched, spec: JobSpec
+        self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], hatched: Hatched, spec: Document
     ) -> Claim:
         return Claim(
             attempt=attempt,
@@ -167,10 +169,10 @@ class Launcher:
             runner_pid=hatched.pid,
             runner_start_ticks=hatched.start_ticks,
             claimed_at=datetime.now(UTC),
-            terms=Terms.from_document(spec.document),
+            terms=Terms.from_document(spec),
         )
 
-    def _request(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...]) -> dict[str, object]:
+    def _request(self, entry: Entry, attempt: int, scope: str, gpus: tuple[GpuRef, ...], spec: Document) -> Document:
         return {
             "job_id": entry[1],
             "priority": -entry[0],
@@ -180,6 +182,7 @@ class Launcher:
             "env": self._host_environment,
             "gpus": [ref.as_document() for ref in gpus],
             "cuda_visible_devices": cuda_visible_devices(gpus),
+            "spec": spec,
         }
 
 
@@ -208,5 +211,5 @@ def host_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return found | {name: environ[name] for name in passed if name in environ}
 
 
-def _limits(spec: JobSpec) -> Limits:
-    return Limits(memory_bytes=spec.memory_bytes, cpus=spec.cpus, time_limit_s=spec.time_limit_s, grace_s=spec.grace_s)
+def _limits(spec: dict[str, Any]) -> Limits:
+    return Limits(**{name: spec[name] for name in ("memory_bytes", "cpus", "time_limit_s", "grace_s")})

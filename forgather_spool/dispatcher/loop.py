@@ -285,6 +285,7 @@ class Dispatcher:
             self._launch((-start.priority, start.job_id), start)
             if n < len(decision.starts):
                 self.nursery.prepare()  # it is forked while this one's scope comes up
+                self._take_events()
         self.unmet.end(self.deciding)
         self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
 

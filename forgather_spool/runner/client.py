@@ -19,11 +19,11 @@ import os
 import select
 import sys
 
-from forgather_spool.document import Document, dump, parse
+from forgather_spool.document import Document, parse
 from forgather_spool.errors import Missing
 from forgather_spool.host import proc
 from forgather_spool.runner import signals
-from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES, OVER_BYTES, TOLD, read_over
+from forgather_spool.runner.request import FD_BYTES, GO, HATCH, MAX_REQUEST_BYTES, OVER_BYTES, read_over, spelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Nursery:
         Raises:
             Missing: no child is to be had now; nothing of the job has run.
         """
-        data = dump(request)
+        data = spelled(request)
         if len(data) > MAX_REQUEST_BYTES:
             raise Missing(f"the environment of this host is too large to pass on ({len(data)} bytes)")
         while self._free:
@@ -114,7 +114,7 @@ class Nursery:
     def tell(self, hatched: Hatched) -> None:
         """Have the child make ready for its job while its scope comes up; its claim stands. `go` is still to come."""
         try:
-            _write(hatched.go_fd, hatched.request + TOLD)
+            _write(hatched.go_fd, hatched.request)
             hatched.is_told = True
         except OSError:
             pass  # it has died; see `go`
@@ -125,7 +125,7 @@ class Nursery:
         `keep`: it may run another one later, see `take_back`.
         """
         try:
-            _write(hatched.go_fd, GO if hatched.is_told else hatched.request + TOLD + GO)
+            _write(hatched.go_fd, GO if hatched.is_told else hatched.request + GO)
         except OSError:
             keep = False  # closing tells it to exit
         if keep:

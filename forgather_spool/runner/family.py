@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class Family:
-    """The processes of the scope `scope`, without the runner itself, and what they have used."""
+    """The processes of the scope `scope`, without the runner itself, and what they have used.
 
-    def __init__(self, scope: str) -> None:
-        path = proc.cgroup_of()
+    None: no control group was made for them, so there is none to look for.
+    """
+
+    def __init__(self, scope: str | None) -> None:
+        path = None if scope is None else proc.cgroup_of()
         self._cgroup = path if path is not None and os.path.basename(path) == scope else None
         self._oom_kills_before = self._oom_kills()
         self._reaped_cpu_s = 0.0

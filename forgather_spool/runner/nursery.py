@@ -35,7 +35,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
 from forgather_spool.runner.ready import Ready, make_ready, rehearse
-from forgather_spool.runner.request import FD_BYTES, GO, HATCH, NEXT_WITHIN_S, TOLD, Request
+from forgather_spool.runner.request import FD_BYTES, HATCH, NEXT_WITHIN_S, Request, size_of
 from forgather_spool.runner.run import run_job
 from forgather_spool.spool.watch import Watch
 
@@ -125,15 +125,14 @@ def _await_go(go_fd: int, home: str) -> Ready | None:
     """What to run, once we may. None: nothing, its dispatcher was killed before."""
     said = b""
     ready = None
-    while not said.endswith(GO):
-        chunk = os.read(go_fd, _READ_BYTES)
-        if not chunk:
-            return None
+    while chunk := os.read(go_fd, _READ_BYTES):
         said += chunk
-        if ready is None and TOLD in said:
-            request = Request.from_bytes(said.partition(TOLD)[0])
-            ready = make_ready(request, home, is_early=not said.endswith(GO))
-    return ready
+        size = size_of(said)
+        if ready is None and size is not None:
+            ready = make_ready(Request.from_bytes(said), home, is_early=len(said) == size)
+        if ready is not None and len(said) != size:
+            return ready  # what follows is the go
+    return None
 
 
 def _comes_within(go_fd: int, limit_s: float) -> bool:

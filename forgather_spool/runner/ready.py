@@ -1,6 +1,6 @@
 """What can be done for an attempt before its start is taken: its scope may be coming up meanwhile.
 
-    the claim on disk for good, and ours  ->  the spec read  ->  the command found
+    the claim on disk for good  ->  the spec, which came along or is read  ->  the command found
 
 Nothing of it runs here and nothing is written, so no harm if no start follows:
 then the next runner does it all again. What is wrong with the job itself becomes
@@ -12,20 +12,21 @@ from __future__ import annotations
 import os
 import sys
 
-from forgather_spool import schema
 from forgather_spool.document import parse
-from forgather_spool.errors import BadDocument, ForgatherError, Missing, StorageFailed, UnreadableFile
+from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
 from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.journal_copy import JournalCopy
-from forgather_spool.runner.request import Request
+from forgather_spool.runner.request import Request, spelled
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from forgather_spool.document import Document
 
 ISOLATED = ("-E", "-s", "-S")  # the job's PYTHONPATH is not for us
 SNAPSHOT_MAIN = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/snapshot/__main__.py"
@@ -34,17 +35,19 @@ SNAPSHOT_MAIN = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/
 class Ready:
     """An attempt that `take_start` may start. Made by `make_ready`."""
 
-    __slots__ = ("_claim", "_is_claim_durable", "command", "journal", "problem", "refusal", "request", "spec", "spool")
+    __slots__ = (
+        "_is_claim_durable", "command", "has_scope", "journal", "problem", "refusal", "request", "spec", "spool",
+    )  # fmt: skip
 
     def __init__(self, request: Request, spool: Spool) -> None:
         self.request = request
         self.spool = spool
         self.journal = JournalCopy(request.job_id)
         self.problem: str | None = None  # a sentence: nothing may be run
-        self.spec: dict[str, Any] | None = None  # None: it cannot be read
+        self.has_scope = False  # once the start is taken: whether a control group was made for it
+        self.spec = request.spec  # None: it cannot be read
         self.command: Command | None = None  # None: `refusal` says why
         self.refusal = ""
-        self._claim = b""
         self._is_claim_durable = False
 
     def take_start(self) -> str | None:
@@ -55,11 +58,15 @@ class Ready:
         if not os.path.lexists(paths.taken(request.host, request.job_id, request.priority)):
             return f"it is not in running/{request.host}/"
         try:
-            if files.read_bytes(paths.claim(request.job_id, request.attempt)) != self._claim:
+            claim = files.read_document(paths.claim(request.job_id, request.attempt))
+            if not self.is_ours(claim):
                 return "its claim names another runner"
+            self.has_scope = claim.get("host_kind") == "systemd"
             taken = self.spool.start(request.job_id, request.attempt, is_claim_durable=self._is_claim_durable)
         except FileNotFoundError:
             taken = False
+        except BadDocument as error:
+            return f"its claim cannot be read: {error}"
         except (StorageFailed, UnreadableFile) as error:
             # Perhaps renamed and not durable: a power cut could undo it, so nothing may run. Settled as lost.
             return str(error)
@@ -80,28 +87,17 @@ class Ready:
         except (StorageFailed, UnreadableFile) as error:
             self.problem = str(error)
 
-    def read_claim(self) -> None:
-        """Note what it says; unless it is ours, `problem` is set."""
-        request = self.request
-        try:
-            self._claim = files.read_bytes(self.spool.paths.claim(request.job_id, request.attempt))
-            claim: dict[str, Any] = schema.check(parse(self._claim), schema.CLAIM)
-        except FileNotFoundError:
-            self.problem = "its claim was withdrawn"
-        except BadDocument as error:
-            self.problem = f"its claim cannot be read: {error}"
-        except (StorageFailed, UnreadableFile) as error:
-            self.problem = str(error)
-        else:
-            me = os.getpid()
-            mine = {"pid": me, "start_ticks": proc.start_ticks(me)}
-            if claim["runner"] != mine or claim["attempt"] != request.attempt:
-                self.problem = "its claim names another runner"
+    def is_ours(self, claim: Document) -> bool:
+        """Whether it names this process and this attempt."""
+        me = os.getpid()
+        mine = {"pid": me, "start_ticks": proc.start_ticks(me)}
+        return claim.get("runner") == mine and claim.get("attempt") == self.request.attempt
 
     def find_command(self) -> None:
         """Read the spec and see what it means here and now; else `refusal` is set."""
         try:
-            self.spec = self.spool.taken_spec(self.request.host, self.request.entry)
+            if self.spec is None:
+                self.spec = self.spool.taken_spec(self.request.host, self.request.entry)
             self.command = _command(self.request, self.spool, self.spec)
         except (ForgatherError, OSError) as error:
             self.refusal = str(error)
@@ -116,8 +112,6 @@ def make_ready(request: Request, home: str, *, is_early: bool = True) -> Ready:
     ready = Ready(request, Spool(home))
     if is_early:
         ready.make_claim_durable()
-    if ready.problem is None:
-        ready.read_claim()
     if ready.problem is None:
         ready.find_command()
     return ready
@@ -142,17 +136,18 @@ def rehearse(home: str) -> None:
     A forked child shares its memory with the nursery until one of them writes to a page, and Python writes to
     what it only looks at. So the first start in a child takes twice as long as the second; let this be the first.
     """
-    ready = Ready(Request(parse(_REHEARSED_REQUEST)), Spool(home))
-    ready.read_claim()  # it has none
-    schema.check(parse(_REHEARSED_CLAIM), schema.CLAIM)
-    try:
-        _command(ready.request, ready.spool, schema.check(parse(_REHEARSED_SPEC), schema.SPEC))
-    except Missing:
-        pass  # no /bin/sh here
+    ready = make_ready(Request.from_bytes(spelled(_REHEARSED)), home, is_early=False)
+    ready.take_start()  # it lies nowhere
+    ready.is_ours(parse(_REHEARSED_CLAIM))
 
 
-_REHEARSED_REQUEST = b"""{"job_id": "q_0000000000_00000000", "priority": 0, "host": "-", "attempt": 1, "scope": "-",
-    "env": {"PATH": "/bin"}, "gpus": [], "cuda_visible_devices": ""}"""
+_REHEARSED: Document = {
+    "job_id": "q_0000000000_00000000", "priority": 0, "host": "-", "attempt": 1, "scope": "-", "gpus": [],
+    "env": {"PATH": "/bin"}, "cuda_visible_devices": "",
+    "spec": {
+        "argv": ["sh"], "cwd": "/", "env": {"PATH": "/bin"}, "script": None, "snapshot": None, "tty": False,
+        "array": None,
+    },
+}  # fmt: skip
 _REHEARSED_CLAIM = b"""{"attempt": 1, "host": "-", "host_kind": "process", "boot_id": "-", "scope": "-", "priority": 0,
     "gpus": [], "runner": {"pid": 1, "start_ticks": 0}, "claimed_at": "-"}"""
-_REHEARSED_SPEC = b'{"argv": ["sh"], "cwd": "/", "env": {"PATH": "/bin"}}'

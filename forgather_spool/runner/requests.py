@@ -18,7 +18,7 @@ LOOK_AGAIN_BLIND_S = 5.0  # no inotify instance was left for us
 
 
 class StopRequests:
-    """Those of one attempt; each is told once."""
+    """Those of one attempt; each is told once. `fileno` tells of them from `listen` on."""
 
     def __init__(self, spool: Spool, job_id: str, attempt: int, watch: Watch) -> None:
         self._paths = {
@@ -26,9 +26,13 @@ class StopRequests:
             spool.paths.give_way(job_id, attempt): False,
             spool.paths.stop_request(job_id, attempt, force=True): True,
         }
+        self._folder = spool.paths.attempt(job_id, attempt)
         self._watch = watch
-        self._watch.add(spool.paths.attempt(job_id, attempt), IN_CREATE | IN_MOVED_TO)
         self._missed = False
+
+    def listen(self) -> None:
+        """Look once more after that: what came before is not heard of."""
+        self._watch.add(self._folder, IN_CREATE | IN_MOVED_TO)
 
     @property
     def look_again_s(self) -> float:

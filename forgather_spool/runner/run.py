@@ -53,7 +53,7 @@ def run_job(ready: Ready, watch: Watch, over_fd: int = -1) -> bool:
     attempt = Attempt(ready, caught, watch)
     result = attempt.run()
     _say_over(over_fd, request)
-    watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # to close it would take milliseconds
+    watch.remove(spool.paths.attempt(request.job_id, request.attempt))  # closing it takes milliseconds
     is_over = leave_result(
         spool, request.entry, request.host, result, journal, spec=ready.spec, is_last=lambda: attempt.is_last(result)
     )
@@ -98,7 +98,7 @@ class Attempt:
             return self._refused(self._ready.refusal)
         try:
             self._ready.write_script()
-            family = Family(self._request.scope)
+            family = Family(self._request.scope if self._ready.has_scope else None)
             output_path = self._spool.paths.output(self._request.job_id, self._request.attempt)
             log = OutputLog(output_path, spec["output_limit_bytes"])
             spawned = spawn(command)

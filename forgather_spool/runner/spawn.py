@@ -19,6 +19,7 @@ PIPE_BYTES = 1 << 20
 TTY_BYTES = 4096  # N_TTY_BUF_SIZE in Linux
 TTY_ROWS, TTY_COLUMNS = 24, 80
 OOM_SCORE = "/proc/self/oom_score_adj"
+OOM_SCORE_BYTES = 16
 OOM_SCORE_MORE = 300  # of 1000: the kernel takes the job and never its runner
 
 
@@ -91,24 +92,25 @@ class _Volunteered:
 
     def __enter__(self) -> None:
         self._score: int | None = None
+        self._fd = -1
         try:
-            with open(OOM_SCORE, "rb", buffering=0) as file:
-                self._score = int(file.read() or b"0")
-            _write_oom_score(min(1000, self._score + OOM_SCORE_MORE))
+            self._fd = os.open(OOM_SCORE, os.O_RDWR | os.O_CLOEXEC)
+            self._score = int(os.pread(self._fd, OOM_SCORE_BYTES, 0) or b"0")
+            self._write(min(1000, self._score + OOM_SCORE_MORE))
         except OSError:
             pass  # no /proc here; the runner is small and rarely chosen
 
     def __exit__(self, *_: object) -> None:
         if self._score is not None:
             try:
-                _write_oom_score(self._score)  # back to what its owner set: that is refused to nobody
+                self._write(self._score)  # back to what its owner set: that is refused to nobody
             except OSError:
                 pass
+        if self._fd >= 0:
+            os.close(self._fd)
 
-
-def _write_oom_score(score: int) -> None:
-    with open(OOM_SCORE, "r+b", buffering=0) as file:
-        file.write(b"%d" % score)
+    def _write(self, score: int) -> None:
+        os.pwrite(self._fd, b"%d" % score, 0)
 
 
 def _pipe() -> tuple[int, int]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 256 * 1024
 READ_EVERY_S = 0.005  # lets a torrent of small writes gather: 200 reads a second, not 100,000
-NOTE_AFTER_S = 0.02  # of a command that is over before, nobody wants to know which process it is
+SHORT_S = 0.02  # a command that is over before is not noted, and nobody can have it stopped
 LEFT_LOOK_EVERY_S = 0.5  # who left the family without being our child is not told to us
 
 
@@ -45,7 +45,7 @@ class Supervision:
         journal: JournalCopy,
         note: Callable[[], None],
     ) -> None:
-        """`note` is called once, when it has run for `NOTE_AFTER_S`."""
+        """`note` is called once, when it has run for `SHORT_S`; from then on, `requests` are heeded."""
         self.stopping = Stopping(family)
         self._pid = spawned.pid
         self._output_fd = spawned.output_fd
@@ -61,7 +61,7 @@ class Supervision:
         self._limit_s = None if spec["time_limit_s"] is None else _number(spec["time_limit_s"])
         self._began = time.monotonic()
         self._last_read = self._began - READ_EVERY_S
-        self._next_look = self._began
+        self._next_look = self._began + SHORT_S
         self._status: int | None = None
         self._has_children = True
 
@@ -69,7 +69,6 @@ class Supervision:
         poll = select.poll()
         for fd in (self._output_fd, self._caught.fileno(), self._requests.fileno()):
             poll.register(fd, select.POLLIN)
-        self._heed_clock()  # what was asked for before we listened
         while not self._is_over():
             ready = {fd for fd, _ in poll.poll(self._patience_ms())}
             self._hear_signals()
@@ -93,8 +92,6 @@ class Supervision:
     def _patience_ms(self) -> float:
         """Until something is to be done although nothing happens."""
         deadlines = [self._next_look]
-        if self._note is not None:
-            deadlines.append(self._began + NOTE_AFTER_S)
         if self.stopping.deadline is not None:
             deadlines.append(self.stopping.deadline)
         elif self._limit_s is not None:
@@ -131,11 +128,12 @@ class Supervision:
 
     def _heed_clock(self) -> None:
         now = time.monotonic()
-        if self._note is not None and now >= self._began + NOTE_AFTER_S:
-            note, self._note = self._note, None
-            if self._status is None:
-                note()
         if now >= self._next_look:
+            if self._note is not None:
+                self._requests.listen()
+                note, self._note = self._note, None
+                if self._status is None:
+                    note()
             for force, request in self._requests.look():
                 self._heed_request(force, request, now)
             self._next_look = now + self._requests.look_again_s

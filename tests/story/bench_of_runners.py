@@ -35,7 +35,9 @@ class Bench:
         argv = ["sh", "-c", command] if isinstance(command, str) else command
         return taken(self.spool, argv=argv, cwd=spec.pop("cwd", str(self.folder)), **spec)
 
-    def hatch(self, entry: Entry, *, cards: tuple[int, ...] = (), write_claim: bool = True) -> Hatched:
+    def hatch(
+        self, entry: Entry, *, cards: tuple[int, ...] = (), write_claim: bool = True, host_kind: str = "process"
+    ) -> Hatched:
         """A waiting child for it, named in its claim."""
         scope = scope_name(entry[1], 1)
         self._scopes.append(scope)
@@ -53,7 +55,8 @@ class Bench:
             }
         )
         if write_claim:
-            self.spool.write_claim(entry[1], claim_naming(hatched, entry, scope, gpus).as_document())
+            claim = claim_naming(hatched, entry, scope, gpus, host_kind)
+            self.spool.write_claim(entry[1], claim.as_document())
         return hatched
 
     def launch(self, command: str | list[str] = "true", *, keep: bool = False, **spec: Any) -> tuple[Entry, Hatched]:
@@ -96,11 +99,13 @@ def ended(hatched: Hatched) -> bool:
     return not proc.is_alive(hatched.pid, hatched.start_ticks)
 
 
-def claim_naming(hatched: Hatched, entry: Entry, scope: str, gpus: tuple[GpuRef, ...] = ()) -> Claim:
+def claim_naming(
+    hatched: Hatched, entry: Entry, scope: str, gpus: tuple[GpuRef, ...] = (), host_kind: str = "process"
+) -> Claim:
     return Claim(
         attempt=1,
         host=HOST,
-        host_kind="process",
+        host_kind=host_kind,
         boot_id=BOOT_ID,
         scope=scope,
         priority=-entry[0],

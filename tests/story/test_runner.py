@@ -16,7 +16,7 @@ from forgather_spool.host import proc
 from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
 from forgather_spool.runner.client import Hatched
 from forgather_spool.runner.ready import make_ready, rehearse
-from forgather_spool.runner.request import TOLD, Request
+from forgather_spool.runner.request import Request
 from tests.story.bench_of_runners import Bench, claim_naming, ended
 from tests.waiting import wait_until
 
@@ -362,7 +362,7 @@ def test_a_rehearsal_goes_through_what_a_start_needs_and_leaves_no_trace(bench: 
     rehearse(bench.spool.paths.home)
     sys.setprofile(None)
 
-    assert gone_through >= {"read_bytes", "parse", "check", "job_environment", "find_program"}
+    assert gone_through >= {"from_bytes", "job_environment", "find_program", "take_start", "parse", "is_ours"}
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -415,7 +415,7 @@ def test_a_child_that_was_told_half_of_it_runs_nothing(bench: Bench, untold: int
     entry = bench.take("touch ran")
     hatched = bench.hatch(entry)
 
-    os.write(hatched.go_fd, (hatched.request + TOLD)[: -untold or None])
+    os.write(hatched.go_fd, hatched.request[: -untold or None])
     bench.nursery.abandon(hatched)
 
     wait_until(lambda: ended(hatched))
@@ -559,7 +559,7 @@ def test_in_a_scope_its_control_group_says_who_belongs_to_the_job(
 ) -> None:
     """A process that was put into the scope is ended with it; one that was taken out is let be, and not waited for."""
     entry = bench.take("sleep 300 & echo $! > out; echo up > up; while [ ! -e finish ]; do sleep 0.02; done; exit 2")
-    hatched = bench.hatch(entry)
+    hatched = bench.hatch(entry, host_kind="systemd")
     scope, elsewhere = make_group(f"forgather-job-{entry[1]}-1.scope"), make_group(f"forgather-test-{entry[1]}")
     (scope / "cgroup.procs").write_text(str(hatched.pid))
     bench.nursery.go(hatched)
