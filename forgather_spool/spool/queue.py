@@ -15,6 +15,9 @@ or one create-once. So there is nothing to lock and nothing to tear.
     running/@cancel/   -       -       ?      ending     whoever sees it (result `cancelled`, spec to done/)
     done/<day>/        ?       ?       +      done       nobody
 
+A claim that cannot be read names no runner: its dispatcher died at it. A result that cannot be read is none: its runner
+had the power cut.
+
 Entries are ``(-priority, job_id)``; `names.start_order` sorts them.
 Knows nothing of GPUs, systemd or HTTP. Deals in checked documents, not in the
 values of `job.py`: submit and the runner must stay light.
@@ -155,7 +158,17 @@ class Spool:
         return files.exists(self.paths.started(job_id, attempt or self.attempt(job_id)))
 
     def has_result(self, job_id: str, attempt: int | None = None) -> bool:
-        return files.exists(self.paths.result(job_id, attempt or self.attempt(job_id)))
+        """Whether somebody said how it ended. Not so one that cannot be read: `write_result` was cut off, by the power.
+
+        Raises StorageFailed: nobody can say now.
+        """
+        try:
+            files.read_document(self.paths.result(job_id, attempt or self.attempt(job_id)))
+        except (FileNotFoundError, BadDocument):
+            return False
+        except UnreadableFile:
+            return True  # no file of ours, and nothing that can be replaced
+        return True
 
     # -- steps of a dispatcher --------------------------------------------------------------------------------------
 
@@ -186,9 +199,14 @@ class Spool:
             raise AlreadyClaimed(f"job {job_id} is no longer waiting") from None
 
     def write_claim(self, job_id: str, claim: Document, attempt: int | None = None) -> None:
-        """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already."""
-        path = self.paths.claim(job_id, attempt or self.attempt(job_id))
-        files.write_once(path, claim, self.paths.tmp, durable=False)
+        """Say who launches this attempt, before launching it. Raises FileExistsError: a claim stands already.
+
+        Written in its place: whoever dies in here leaves a claim that nobody can read, and that names no runner.
+        """
+        from forgather_spool.document import dump
+        from forgather_spool.spool.files.together import write_new
+
+        write_new(self.paths.claim(job_id, attempt or self.attempt(job_id)), dump(claim))
 
     def withdraw_claim(self, job_id: str, attempt: int | None = None) -> bool:
         """Take claim.json away. False: it is gone, so a runner has renamed it to started.json, or nobody wrote it.
@@ -254,14 +272,21 @@ class Spool:
     # -- ending -----------------------------------------------------------------------------------------------------
 
     def write_result(self, job_id: str, result: Document, attempt: int | None = None) -> bool:
-        """Say how this attempt ended; the first to say so is right. False: somebody had."""
+        """Say how this attempt ended; the first to say so is right. False: somebody had.
+
+        One commit of the disk: a power cut before the return may leave one that
+        cannot be read. Nobody has relied on that, and it is replaced.
+        """
         attempt = attempt or self.attempt(job_id)
         if not self.has_started(job_id, attempt):  # a start stands in a folder that was made durable before it
             files.make_directory(self.paths.job(job_id))
+        path = self.paths.result(job_id, attempt)
         try:
-            files.write_once(self.paths.result(job_id, attempt), result, self.paths.tmp)
+            files.write_once_in_one_commit(path, result, self.paths.tmp)
         except FileExistsError:
-            return False
+            if self.has_result(job_id, attempt):
+                return False
+            files.replace(path, result, self.paths.tmp)
         return True
 
     def finish(self, entry: Entry, host: str, ended_at: str, spec: Document | None = None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe
+from forgather_spool.spool import files
 from forgather_spool.spool.names import new_job_id, parse_entries, parse_entry
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool, utc_now
@@ -89,6 +91,29 @@ def test_the_first_result_stands(spool):
 
     assert os.listdir(spool.paths.done) == ["2026-01-02"]
     assert spool.taken(HOST) == []
+
+
+@pytest.mark.parametrize("left", [b"", b'{"version": 1, "att'])
+def test_a_result_whose_writing_the_power_cut_off_is_none_and_is_replaced(spool, left):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+    path = Path(spool.paths.result(entry[1], 1))
+    path.write_bytes(left)
+
+    assert not spool.has_result(entry[1])
+    assert spool.write_result(entry[1], RESULT)
+
+    assert files.read_document(str(path)) == RESULT
+    assert not spool.write_result(entry[1], RESULT | {"outcome": {"kind": "lost", "reason": "late"}})
+
+
+def test_what_is_no_file_of_ours_in_the_place_of_a_result_stands(spool):
+    entry = submit(spool)
+    spool.claim(entry, HOST)
+    os.mkdir(spool.paths.result(entry[1], 1))
+
+    assert spool.has_result(entry[1])
+    assert not spool.write_result(entry[1], RESULT)
 
 
 def test_a_cancelled_job_never_runs_and_says_who_cancelled_it(spool):

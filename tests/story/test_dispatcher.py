@@ -17,6 +17,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.process import ProcessHost
 from forgather_spool.outcome import Cancelled, Exited, Killed, Lost, Refused, TimedOut
 from forgather_spool.spool import files, settings
+from tests import builders
 from tests.story.world import HOST, World
 from tests.waiting import wait_until
 
@@ -278,16 +279,21 @@ def test_asked_to_leave_it_leaves_its_jobs_alone(world: World):
     assert world.wait_done(entry).outcome == Exited(0)
 
 
-def test_a_damaged_result_does_not_keep_a_job_running_for_ever(world: World):
-    entry = world.submit("true")
+@pytest.mark.parametrize("content", [b"", b"\x00garbage", b'{"version": 1, "attem'])
+def test_a_result_that_cannot_be_read_is_none(world: World, content: bytes):
+    """The power was cut while it was written: one that had started is lost, another runs."""
     world.spool.open_host(HOST)
-    world.spool.claim(entry, HOST)
-    Path(world.spool.paths.result(entry[1], 1)).write_bytes(b"\x00garbage")
+    had_started, had_not = world.submit("true"), world.submit("true")
+    for entry in (had_started, had_not):
+        world.spool.claim(entry, HOST)
+        Path(world.spool.paths.result(entry[1], 1)).write_bytes(content)
+    world.spool.write_claim(had_started[1], builders.a_claim(had_started).as_document())
+    assert world.spool.start(had_started[1])
 
     world.dispatch_all()
 
-    assert world.is_done(entry)
-    assert Path(world.spool.paths.result(entry[1], 1)).read_bytes() == b"\x00garbage"
+    assert isinstance(world.wait_done(had_started).outcome, Lost)
+    assert world.wait_done(had_not).outcome == Exited(0)
 
 
 @pytest.mark.parametrize("how_many", [2])

@@ -19,6 +19,7 @@ BAD_MOMENTS = "tests/spool/test_bad_moments.py"
 BATCH = "tests/spool/test_batch.py"
 ORDER = "tests/spool/test_order.py"
 UNIQUE = "tests/spool/test_unique.py"
+WAITLIST = "tests/spool/test_waitlist.py"
 EDIT = "tests/story/test_sched_edit.py"
 AGAIN = "tests/story/test_run_again.py"
 ATTEMPTS = "tests/spool/test_attempts.py"
@@ -94,15 +95,15 @@ FAULTS = (
     Fault(
         "a second result overwrites the first",
         "spool/queue.py",
-        "            files.write_once(self.paths.result(job_id, attempt), result, self.paths.tmp)\n",
-        "            files.replace(self.paths.result(job_id, attempt), result, self.paths.tmp)\n",
+        "            files.write_once_in_one_commit(path, result, self.paths.tmp)\n",
+        "            files.replace(path, result, self.paths.tmp)\n",
         f"{RACES}::test_of_many_results_one_stands",
     ),
     Fault(
         "the end of the go-pipe is taken for a go",
         "runner/nursery.py",
-        "            return None\n        said += chunk\n",
-        "            break\n        said += chunk\n",
+        "            return ready  # what follows is the go\n    return None\n",
+        "            return ready  # what follows is the go\n    return ready\n",
         f"{RUNNER}::test_a_child_that_was_told_half_of_it_runs_nothing",
     ),
     Fault(
@@ -115,16 +116,37 @@ FAULTS = (
     Fault(
         "a runner does not look whether the claim is its own",
         "runner/ready.py",
-        '            if claim["runner"] != mine or',
-        '            if not claim["runner"] or',
+        'return claim.get("runner") == mine and ',
+        'return claim.get("runner") is not None and ',
         f"{RUNNER}::test_a_start_that_is_not_ours_runs_nothing",
     ),
     Fault(
-        "a runner that made ready does not look at its claim again",
+        "a runner that made ready does not look where its job lies now",
         "runner/ready.py",
-        "request.attempt)) != self._claim:\n",
-        'request.attempt)) == b"":\n',
+        "if not os.path.lexists(paths.taken(request.host, request.job_id, request.priority)):",
+        "if False:",
         f"{RUNNER}::test_a_start_that_was_ours_while_we_made_ready_is_looked_at_again",
+    ),
+    Fault(
+        "a result whose writing the power cut off stands",
+        "spool/queue.py",
+        "        except (FileNotFoundError, BadDocument):\n            return False\n        except UnreadableFile:\n",
+        "        except FileNotFoundError:\n            return False\n        except (BadDocument, UnreadableFile):\n",
+        POWER_CUT,
+    ),
+    Fault(
+        "a result is given before it is on disk",
+        "spool/files/writing.py",
+        "            os.fsync(fd)\n            sync_directory(os.path.dirname(path))\n",
+        "            sync_directory(os.path.dirname(path))\n",
+        POWER_CUT,
+    ),
+    Fault(
+        "a spec that was edited after it was looked at is run as it was",
+        "dispatcher/specs.py",
+        "        if which is not None and which == files.content_identity(",
+        "        if which is not None or which == files.content_identity(",
+        f"{WAITLIST}::test_a_job_edited_between_its_look_and_its_launch_runs_as_edited",
     ),
     Fault(
         "a job is put away before its result stands",

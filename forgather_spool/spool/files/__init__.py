@@ -31,6 +31,7 @@ from forgather_spool.spool.files.moving import (
 )
 from forgather_spool.spool.files.reading import (
     check_private,
+    content_identity,
     exists,
     failed,
     identity,
@@ -60,6 +61,7 @@ from forgather_spool.spool.files.writing import (
     temporary_name,
     write_bytes_once,
     write_once,
+    write_once_in_one_commit,
     writer_is_gone,
 )
 
@@ -67,6 +69,7 @@ __all__ = [
     "DIR_MODE",
     "FILE_MODE",
     "check_private",
+    "content_identity",
     "discard",
     "discard_folder",
     "exchange",
@@ -99,5 +102,6 @@ __all__ = [
     "temporary_name",
     "write_bytes_once",
     "write_once",
+    "write_once_in_one_commit",
     "writer_is_gone",
 ]

@@ -115,6 +115,12 @@ def identity(path: str) -> object:
     return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def content_identity(path: str) -> object:
+    """As `identity`, and the same after a rename."""
+    found = _look_at(path)
+    return None if found is None else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def is_directory(path: str) -> bool:
     """Whether a directory has this name; a link to one is none. Raises StorageFailed: nobody can say now."""
     found = _look_at(path)
