@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from forgather_spool.dispatcher.specs import Specs
 from forgather_spool.document import Document
 from forgather_spool.errors import AlreadyClaimed, ForgatherError
 from forgather_spool.frozen import dataclass
@@ -52,10 +53,13 @@ class NotLaunched:
 
 
 class Launcher:
-    """Launches of this host. `boot_id` and `host_name` go into each claim."""
+    """Launches of this host. `boot_id` and `host_name` go into each claim; `specs` are those that were looked at."""
 
-    def __init__(self, spool: Spool, host: Host, nursery: Nursery, host_name: str, boot_id: str) -> None:
+    def __init__(
+        self, spool: Spool, host: Host, nursery: Nursery, host_name: str, boot_id: str, specs: Specs | None = None
+    ) -> None:
         self._spool = spool
+        self._specs = specs or Specs(spool)
         self._host = host
         self._nursery = nursery
         self._host_name = host_name
@@ -86,7 +90,7 @@ class Launcher:
         try:
             if not is_new:
                 self._spool.withdraw_claim(entry[1], attempt)
-            spec: dict[str, Any] = self._spool.taken_spec(self._host_name, entry)
+            spec: dict[str, Any] = self._specs.taken(self._host_name, entry)
             if spec["gpus"] != len(gpus):
                 return self._give_up(entry, attempt, None, "it was edited after it was looked at")
             if spec["preemptible"]:

@@ -36,6 +36,7 @@ from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
 RETRY_S = 1.0  # until all is looked at again after the file system refused a step
+GATHER_S = 0.002  # what is heard may wait so long where only results come, for which nothing starts
 QUIET_S = 0.01  # a job that was launched has started by then: a fork would have taken the processor from it
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
 
@@ -57,8 +58,9 @@ class Dispatcher:
         self.intake = Intake(spool, say)
         self.telling = Telling(spool, host_name, say)
         self.giving_way = giving_way.GivingWay(spool, say)
-        self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id())
         self.deciding = Deciding(spool, say, self._note_trouble)
+        specs = self.deciding.waitlist.specs
+        self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id(), specs)
         self.unmet = Unmet(spool, host_name, say, self._despite_trouble)
         self._watch = Watch()
         self._look_again_at = 0.0
@@ -146,13 +148,17 @@ class Dispatcher:
                 return
             self.nursery.prepare()
             limit_s -= QUIET_S
+        if limit_s > GATHER_S and self.running.some_are_over and len(self.deciding.waitlist):
+            if self._poll_all(GATHER_S, more_fds, hears=False):
+                return
+            limit_s -= GATHER_S
         self._poll_all(limit_s, more_fds)
 
-    def _poll_all(self, limit_s: float, more_fds: tuple[int, ...]) -> list[tuple[int, int]]:
+    def _poll_all(self, limit_s: float, more_fds: tuple[int, ...], *, hears: bool = True) -> list[tuple[int, int]]:
+        """Without `hears`, not what inotify tells."""
         poll = select.poll()
-        others = (self.host.fileno(), self.nursery.fileno())
+        others = (self.host.fileno(), self.nursery.fileno(), self._watch.fileno() if hears else None)
         fds = [
-            self._watch.fileno(),
             *self.running.pidfds,
             *self.telling.pidfds,
             *more_fds,

@@ -54,6 +54,11 @@ class Running:
         over = self._over
         return {job_id: claim for job_id, claim in self._claims.items() if job_id not in over}
 
+    @property
+    def some_are_over(self) -> bool:
+        """Whether any result is still to come of which nobody waits for a place."""
+        return bool(self._over)
+
     def is_over(self, job_id: str, attempt: int) -> None:
         """Nobody of this attempt is left but its runner, which writes the result: another may have its place.
 

@@ -15,6 +15,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
+from forgather_spool.dispatcher.specs import Specs
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.job import parse_at
@@ -35,6 +36,7 @@ class Waitlist:
         on_trouble: Callable[[Entry, ForgatherError], None],
     ) -> None:
         """`on_bad` gets an entry whose spec is none, and should set it aside; `on_trouble` one to try again later."""
+        self.specs = Specs(spool)
         self._spool = spool
         self._on_bad = on_bad
         self._on_trouble = on_trouble
@@ -198,7 +200,7 @@ class Waitlist:
 
     def _read(self, entry: Entry) -> Asks | None:
         try:
-            spec = self._spool.queued_spec(entry)
+            spec = self.specs.queued(entry)
             asks, not_before_at = asks_of(self._spool, entry[1], spec, self._shapes)
         except FileNotFoundError:
             self.remove(entry)

@@ -28,6 +28,18 @@ def start_ticks(pid: int) -> int | None:
     return None if stat is None else int(stat[19])
 
 
+def this_process() -> tuple[int, int]:
+    """Our pid and when we began. Looked up once."""
+    global _this_process
+    me = os.getpid()
+    if _this_process[0] != me:  # else those of whom we were forked from
+        _this_process = me, start_ticks(me) or 0
+    return _this_process
+
+
+_this_process = (0, 0)
+
+
 def is_alive(pid: int, start_ticks: int) -> bool:
     """Whether the very process that began at `start_ticks` still runs. A zombie does not."""
     stat = _stat(pid)

@@ -89,8 +89,8 @@ class Ready:
 
     def is_ours(self, claim: Document) -> bool:
         """Whether it names this process and this attempt."""
-        me = os.getpid()
-        mine = {"pid": me, "start_ticks": proc.start_ticks(me)}
+        pid, start_ticks = proc.this_process()
+        mine = {"pid": pid, "start_ticks": start_ticks}
         return claim.get("runner") == mine and claim.get("attempt") == self.request.attempt
 
     def find_command(self) -> None:

@@ -99,6 +99,7 @@ def test_a_runner_that_cannot_look_for_requests_goes_on_and_looks_again_soon(
     job_id = spool.submit({"argv": ["true"]})
     files.make_directory(spool.paths.job(job_id))
     requests = StopRequests(spool, job_id, 1, Watch())
+    requests.listen()
     usual_s = requests.look_again_s
 
     with bad_moment():

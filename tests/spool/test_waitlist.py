@@ -10,6 +10,7 @@ import pytest
 
 from forgather_spool.dispatcher.dependencies import Dependencies
 from forgather_spool.dispatcher.launch import Launcher, NotLaunched
+from forgather_spool.dispatcher.specs import KEPT, Specs
 from forgather_spool.dispatcher.unmet import refuse
 from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.host.process import ProcessHost
@@ -76,6 +77,32 @@ def test_a_job_edited_behind_the_policys_back_is_put_back_and_not_run_with_other
 
     assert failed == NotLaunched(entry, "it was edited after it was looked at")
     assert spool.waiting() == [entry]
+
+
+def test_a_job_edited_between_its_look_and_its_launch_runs_as_edited(spool: Spool):
+    specs = Specs(spool)
+    spool.open_host(builders.HOST)
+    entry = builders.submitted(spool, argv=["old"])
+    specs.queued(entry)
+    files.replace(spool.paths.queued(entry[1], 0), {"version": 1, "argv": ["new"]}, spool.paths.tmp)
+
+    spool.claim(entry, builders.HOST)
+
+    assert specs.taken(builders.HOST, entry)["argv"] == ["new"]
+
+
+def test_of_the_specs_that_were_looked_at_the_last_few_are_not_read_again(spool: Spool):
+    specs = Specs(spool)
+    spool.open_host(builders.HOST)
+    entries = [builders.submitted(spool) for _ in range(KEPT + 1)]
+    looked_at = [specs.queued(entry) for entry in entries]
+    for entry in entries:
+        spool.claim(entry, builders.HOST)
+
+    again = [specs.taken(builders.HOST, entry) for entry in entries]
+
+    assert again == looked_at
+    assert [one is other for one, other in zip(again, looked_at, strict=True)] == [False] + KEPT * [True]
 
 
 def test_what_is_given_up_is_not_fed_to_the_policy(spool: Spool, waitlist: Waitlist):

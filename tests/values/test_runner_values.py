@@ -13,27 +13,45 @@ from forgather_spool.runner.client import nursery_environment
 from forgather_spool.runner.command import find_cwd, find_program
 from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.journal_copy import JournalCopy
-from forgather_spool.runner.request import Request
+from forgather_spool.runner.request import MAX_REQUEST_BYTES, Request, size_of, spelled
 from forgather_spool.runner.result import outcome_of
 
 JOB = "q_1738012412345_a1b2c3d4"
 EXITED_0, EXITED_3, KILLED, SEGFAULT = 0, 3 << 8, int(signal.SIGKILL), int(signal.SIGSEGV)
 
 
+REQUEST: dict[str, Any] = {
+    "job_id": JOB,
+    "priority": 5,
+    "host": "box",
+    "attempt": 1,
+    "scope": "s",
+    "env": {"PATH": "/bin", "HOME": "/home/me"},
+    "gpus": [],
+    "cuda_visible_devices": None,
+}
+
+
 def a_request(**more: Any) -> Request:
-    return Request(
-        {
-            "job_id": JOB,
-            "priority": 5,
-            "host": "box",
-            "attempt": 1,
-            "scope": "s",
-            "env": {"PATH": "/bin", "HOME": "/home/me"},
-            "gpus": [],
-            "cuda_visible_devices": None,
-            **more,
-        }
-    )
+    return Request({**REQUEST, **more})
+
+
+# -- what it is told ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("follows", [b"", b"\x06"])
+def test_a_request_is_known_to_have_come_whole(follows: bytes) -> None:
+    told = spelled({**REQUEST, "spec": a_spec()})
+
+    assert [size_of(told[:n]) for n in range(len(told))] == [None] * len(told)
+    assert size_of(told + follows) == len(told)
+    assert Request.from_bytes(told + follows).spec == a_spec()
+
+
+def test_a_spec_that_is_too_large_to_pass_on_is_left_out() -> None:
+    told = spelled({**REQUEST, "spec": a_spec(script="x" * MAX_REQUEST_BYTES)})
+
+    assert Request.from_bytes(told).spec is None
 
 
 # -- environment --------------------------------------------------------------------------------------------------
