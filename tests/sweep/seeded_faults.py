@@ -298,6 +298,13 @@ FAULTS = (
         f"{GATES}::test_an_array_runs_as_many_members_at_once_as_it_says",
     ),
     Fault(
+        "what was dropped from sh is admitted while a power cut may bring it back to tmp/",
+        "spool/admit.py",
+        "            files.sync_names(folder)  #",
+        "            pass  #",
+        "tests/spool/test_powerloss.py::test_after_a_power_cut_what_was_dropped_from_sh_is_one_job",
+    ),
+    Fault(
         "a removal takes the folder before the job leaves the list",
         "spool/remove.py",
         "    marked = [place for place in places if",
