@@ -25,15 +25,15 @@ values of `job.py`: submit and the runner must stay light.
 
 from __future__ import annotations
 
-import os
 import time
 
 from forgather_spool import schema
 from forgather_spool.document import Document
-from forgather_spool.errors import AlreadyClaimed, BadDocument, SpoolUnsafe, UnreadableFile
+from forgather_spool.errors import AlreadyClaimed, BadDocument, UnreadableFile
 from forgather_spool.spool import attempts, files
-from forgather_spool.spool.names import in_start_order, new_job_id, parse_entries
-from forgather_spool.spool.paths import CANCEL, Paths, default_home
+from forgather_spool.spool.entrance import Entrance
+from forgather_spool.spool.names import in_start_order, parse_entries
+from forgather_spool.spool.paths import CANCEL
 
 Entry = tuple[int, str]
 
@@ -45,59 +45,10 @@ def utc_now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ns // 1000:06d}Z"
 
 
-class Spool:
-    """One spool. Opening it checks that nobody else may write there; `create` makes what is missing."""
+class Spool(Entrance):
+    """One spool: jobs are put into it as `Entrance` says, and go through it."""
 
-    __slots__ = ("paths",)
-
-    def __init__(self, home: str | None = None) -> None:
-        self.paths = Paths(home or default_home())
-
-    def create(self) -> Spool:
-        """Make the skeleton, durable, and check it. Cheap when it stands.
-
-        Raises:
-            SpoolUnsafe: others may write to it, or it belongs to somebody else.
-            StorageFailed: it cannot be made.
-        """
-        if not os.path.isdir(self.paths.skeleton()[-1]):
-            _make_parents(os.path.dirname(self.paths.home))
-            for path in self.paths.skeleton():
-                files.make_directory(path)
-        self.check()
-        return self
-
-    def check(self) -> None:
-        """Raise SpoolUnsafe when somebody else may put a file where we would run it."""
-        for path in (self.paths.home, self.paths.spool, self.paths.queue, self.paths.incoming, self.paths.running):
-            try:
-                files.check_private(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise SpoolUnsafe(f"{path}: {error.strerror}", hint="forgather doctor") from None
-
-    # -- entering ---------------------------------------------------------------------------------------------------
-
-    def submit(self, spec: Document) -> str:
-        """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
-
-        `priority` moves from the document into the name; with `hold` it enters held/.
-        One with a `unique` key goes by `submit.submit`.
-
-        Raises StorageFailed: nothing was submitted.
-        """
-        assert not spec.get("unique")
-        priority = spec.get("priority", 0)
-        assert isinstance(priority, int)
-        while True:
-            job_id = new_job_id()
-            path = self.paths.waiting_at(job_id, priority, held=bool(spec.get("hold")))
-            try:
-                files.write_once(path, spec, self.paths.tmp)
-            except FileExistsError:
-                continue
-            return job_id
+    __slots__ = ()
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -373,9 +324,3 @@ def cancelled_result(by: str, attempt: int, ended_at: str) -> Document:
         "started_at": None,
         "ended_at": ended_at,
     }
-
-
-def _make_parents(path: str) -> None:
-    if not os.path.isdir(path):
-        _make_parents(os.path.dirname(path))
-        files.make_directory(path)

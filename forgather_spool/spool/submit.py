@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from forgather_spool.document import Document
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.entrance import Entrance
 
 
-def submit(spool: Spool, spec: Document) -> str:
+def submit(spool: Entrance, spec: Document) -> str:
     """Put a checked spec into the queue; durable, and therefore acknowledged, on return. The job's id.
 
     Raises:
@@ -16,5 +16,6 @@ def submit(spool: Spool, spec: Document) -> str:
     if not spec.get("unique"):
         return spool.submit(spec)
     from forgather_spool.spool import unique
+    from forgather_spool.spool.queue import Spool
 
-    return unique.submit(spool, spec)
+    return unique.submit(Spool(spool.paths.home), spec)

@@ -213,7 +213,7 @@ def test_a_damaged_spec_is_an_error_that_names_file_and_field(spool):
 def test_two_jobs_never_have_one_id(spool, monkeypatch):
     """Of two made in one millisecond with the same random part the second gets another."""
     ids = iter(["q_1738012412345_a1b2c3d4"] * 2 + ["q_1738012412345_00000001"])
-    monkeypatch.setattr("forgather_spool.spool.queue.new_job_id", lambda: next(ids))
+    monkeypatch.setattr("forgather_spool.spool.entrance.new_job_id", lambda: next(ids))
 
     first, second = submit(spool), submit(spool)
 

@@ -72,8 +72,9 @@ def run(given: Given, words: list[str]) -> int:
     return _acknowledged(spool, given, gathered, _summary(gathered))
 
 
-def submit_array(spool: Spool, given: Given, spec: Document) -> int:
+def submit_array(given: Given, spec: Document) -> int:
     """Submit the members of one array, whose spec is checked. Raises BadDocument, StorageFailed: none was submitted."""
+    spool = Spool().create()
     with batch.Batch(spool) as gathered:
         family = gathered.add(spec)
         gathered.commit()

@@ -16,8 +16,8 @@ from forgather_spool.cli.submit.options import OPTIONS, ORDER_FIELDS, Given, fie
 from forgather_spool.document import MAX_DOCUMENT_BYTES, Document, dump
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UsageError
 from forgather_spool.host import user_manager
+from forgather_spool.spool.entrance import Entrance
 from forgather_spool.spool.paths import Paths
-from forgather_spool.spool.queue import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from forgather_spool.cli.submit.snapshots import Snapshots
 
 
-def snapshots_for(spool: Spool, given: Given) -> Snapshots:
+def snapshots_for(spool: Entrance, given: Given) -> Snapshots:
     """What adds them, as these options have it; imported when one is asked for."""
     from forgather_spool.cli.submit.snapshots import Snapshots
+    from forgather_spool.spool.queue import Spool
 
-    return Snapshots(spool, keep="keep-worktree" in given, quiet="quiet" in given)
+    return Snapshots(Spool(spool.paths.home), keep="keep-worktree" in given, quiet="quiet" in given)
 
 
 def answer(text: str, what: str) -> None:
@@ -63,7 +64,7 @@ def wake_up(paths: Paths, *, quiet: bool) -> None:
             warn(f"the job is queued, but no dispatcher could be woken: {error}")
 
 
-def spec_of(given: Given, words: list[str], environ: Mapping[str, str], spool: Spool) -> tuple[Document, list[str]]:
+def spec_of(given: Given, words: list[str], environ: Mapping[str, str], spool: Entrance) -> tuple[Document, list[str]]:
     """The checked spec, and remarks for the user."""
     document: Document = {"version": schema.VERSION, "argv": words, **fields(given)}
     if "script" in given:
@@ -76,7 +77,7 @@ def spec_of(given: Given, words: list[str], environ: Mapping[str, str], spool: S
     return document, [*remarks, *_remarks(document, environ)]
 
 
-def options_alone(given: Given, spool: Spool) -> Document:
+def options_alone(given: Given, spool: Entrance) -> Document:
     """What the options say, checked: for many jobs that say the rest themselves. Raises UsageError."""
     document: Document = {"version": schema.VERSION, "argv": ["true"], **fields(given)}
     check_after(document, spool)
@@ -106,7 +107,7 @@ def add_surroundings(document: Document, given: Given, environ: Mapping[str, str
     return remarks
 
 
-def check_together(document: Document, spool: Spool) -> None:
+def check_together(document: Document, spool: Entrance) -> None:
     """Refuse what means nothing together, and put ids where jobs are named. Raises UsageError."""
     if not ORDER_FIELDS.isdisjoint(document):
         from forgather_spool.cli.submit import order_checks
@@ -115,12 +116,13 @@ def check_together(document: Document, spool: Spool) -> None:
         check_after(document, spool)
 
 
-def check_after(document: Document, spool: Spool) -> None:
+def check_after(document: Document, spool: Entrance) -> None:
     """Put ids where jobs are named. Raises UsageError: one is none."""
     if "after" in document:
         from forgather_spool.cli.submit import order_checks
+        from forgather_spool.spool.queue import Spool
 
-        order_checks.resolve_after(spool, document)
+        order_checks.resolve_after(Spool(spool.paths.home), document)
 
 
 def _check(document: Document) -> None:

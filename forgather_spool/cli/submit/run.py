@@ -14,7 +14,7 @@ from forgather_spool.cli.submit import one
 from forgather_spool.cli.submit.options import Given
 from forgather_spool.document import Document, dump
 from forgather_spool.errors import UsageError
-from forgather_spool.spool.queue import Spool
+from forgather_spool.spool.entrance import Entrance
 from forgather_spool.spool.submit import submit
 
 
@@ -31,7 +31,7 @@ def run(given: Given, words: list[str]) -> int:
         return many.run(given, words)
     if "follow" in given and "array" in given:
         raise UsageError("--follow with --array: one terminal follows one job", hint="forgather job wait --all JOB...")
-    spool = Spool()
+    spool = Entrance()
     spec, remarks = one.spec_of(given, words, os.environ, spool)
     remarks += one.refuse_too_many_gpus(spec, spool.paths)
     if not given.get("quiet"):
@@ -45,7 +45,7 @@ def run(given: Given, words: list[str]) -> int:
     if "array" in spec:
         from forgather_spool.cli.submit import many
 
-        return many.submit_array(spool.create(), given, spec)
+        return many.submit_array(given, spec)
     job_id = submit(spool.create(), spec)
     try:
         _say(given, spec, job_id)
@@ -57,8 +57,9 @@ def run(given: Given, words: list[str]) -> int:
 
         packages.make_findable()
         from forgather_spool.cli.job import following
+        from forgather_spool.spool.queue import Spool
 
-        return following.stream(spool, job_id, lines=None, follow=True)
+        return following.stream(Spool(spool.paths.home), job_id, lines=None, follow=True)
     return 0
 
 
