@@ -15,7 +15,6 @@ from forgather_spool.pending import (
     TriedAgainLater,
 )
 from forgather_spool.policy.board import Board
-from forgather_spool.policy.cards import keeps_from
 from forgather_spool.policy.values import Never, Unmet, Waiting
 
 Gate = Paused | BeginsLater | TriedAgainLater | AwaitsJobs | NeverStarts | GroupPaused | GroupFull | ArrayFull
@@ -66,5 +65,9 @@ def _array_gate(entry: Waiting, board: Board) -> ArrayFull | None:
 
 
 def _kept_for(entry: Waiting, board: Board, is_of_it: Callable[[Waiting], bool]) -> tuple[str, ...]:
-    """Jobs whose place among the running of a group or an array is kept from this one."""
-    return tuple(kept.job_id for kept in board.kept if is_of_it(kept.entry) and keeps_from(kept, entry, board))
+    """Jobs whose place among the running of a group or an array is kept from this one.
+
+    However soon it ends: while it ran, the limit would shut out whom the place
+    is kept for, and at the next pass no cards would be kept for that one any more.
+    """
+    return tuple(kept.job_id for kept in board.kept if kept.job_id != entry.job_id and is_of_it(kept.entry))

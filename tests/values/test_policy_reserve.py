@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from forgather_spool.pending import CardsBusy, CardsKept, at_text
+from forgather_spool.pending import ArrayFull, CardsBusy, CardsKept, at_text
 from forgather_spool.policy import Kept, decide
 from tests.values.policy_cases import NOW, card, holder, host, job, process, reason, started, submitted
 
@@ -41,6 +41,19 @@ def test_a_job_that_ends_in_time_fills_the_gap():
     assert started([wide, job("fits", time_limit_s=1200)], view) == {"fits": [1]}
     assert started([wide, job("too long", time_limit_s=1201)], view) == {}
     assert started([wide, job("who knows")], view) == {}
+
+
+def test_who_fills_the_gap_takes_no_place_in_the_limit_of_the_one_it_waits_for():
+    """Shut out by the limit, the wide job would have no cards kept for it, and one without an end would take them."""
+    view = host(card(0), card(1), holders=[holder("q_1", 0, minutes_ago=10, time_limit_s=1800)], **AFTER)
+    limited = {"family": "f", "family_limit": 1}
+    waiting = [job(LONG, 2, **limited), job("fits", time_limit_s=60, **limited), job("who knows")]
+
+    first = decide(waiting, view)
+
+    assert first.starts == ()
+    assert first.reasons(waiting[:2])["fits"] == ArrayFull("f", limit=1, running=0, kept_for=(LONG,))
+    assert started([waiting[0], job("other", time_limit_s=60), *waiting[1:]], view) == {"other": [1]}
 
 
 def test_it_is_told_when_it_starts_or_why_that_cannot_be_known():
