@@ -18,17 +18,19 @@ from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import Watch
 from tests import file_system
 
-BadMoment = Callable[[], AbstractContextManager[None]]
+BadMoment = Callable[..., AbstractContextManager[None]]
+LOOKS = frozenset({"open", "lstat", "listdir"})
 
 
 class RefusingOs:
-    """`os`, whose looks fail with `number`."""
+    """`os`, whose `calls` fail with `number`."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, calls: frozenset[str]) -> None:
         self._number = number
+        self._calls = calls
 
     def __getattr__(self, name):
-        if name not in {"open", "lstat", "listdir"}:
+        if name not in self._calls:
             return getattr(os, name)
 
         def refuse(path, *args, **kwargs):
@@ -39,11 +41,11 @@ class RefusingOs:
 
 @pytest.fixture(params=[errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOMEM], ids=errno.errorcode.get)
 def bad_moment(request) -> BadMoment:
-    """``with bad_moment():`` no file can be looked at."""
+    """``with bad_moment():`` no file can be looked at; or only these `calls` fail."""
 
     @contextmanager
-    def moment():
-        file_system.work_on(RefusingOs(request.param))
+    def moment(calls=LOOKS):
+        file_system.work_on(RefusingOs(request.param, calls))
         try:
             yield
         finally:
@@ -57,13 +59,16 @@ def spool(tmp_path: Path) -> Spool:
     return Spool(str(tmp_path / "home")).create()
 
 
-def test_a_job_whose_spec_cannot_be_read_now_goes_on_waiting(spool: Spool, bad_moment: BadMoment) -> None:
+@pytest.mark.parametrize("calls", [LOOKS, frozenset({"open"})], ids=["nothing is seen", "nothing is opened"])
+def test_a_job_whose_spec_cannot_be_read_now_goes_on_waiting(
+    spool: Spool, bad_moment: BadMoment, calls: frozenset[str]
+) -> None:
     entry = (0, spool.submit({"argv": ["true"]}))
     rejected, troubled = [], []
     waitlist = Waitlist(spool, lambda entry, _: rejected.append(entry), lambda entry, _: troubled.append(entry))
     waitlist.load()
 
-    with bad_moment():
+    with bad_moment(calls):
         assert list(waitlist.candidates(skip=lambda _: False)) == []
 
     assert (rejected, troubled) == ([], [entry])
