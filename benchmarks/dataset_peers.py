@@ -1,6 +1,7 @@
 """Other servers of the same rows, as programs: ``python -m benchmarks.dataset_peers KIND FILE...`` prints its port.
 
-    socket      the files' bytes over a bare TCP connection, from their mapping: what this machine can carry at most
+    unpaced     the files' bytes over a bare TCP connection, from their mapping: what this machine can carry at most
+    socket      the same with what the system does to every connection, such as BBR's pacing
     flight      Arrow Flight, a record batch stream
     replay      the bytes of one file as an HTTP answer, in chunks, over a bare TCP connection
     fastapi     an example a chunk as JSON, from a synchronous generator: the predecessor's way
@@ -22,19 +23,25 @@ PIECE = 640 << 10
 
 def main() -> None:
     kind, files = sys.argv[1], sys.argv[2:]
-    {"socket": _socket, "flight": _flight, "replay": _replay, "fastapi": _fastapi}[kind](files)
+    {"unpaced": _unpaced, "socket": _socket, "flight": _flight, "replay": _replay, "fastapi": _fastapi}[kind](files)
 
 
 def _say(port: int) -> None:
     print(port, flush=True)
 
 
-def _socket(files: list[str]) -> None:
+def _unpaced(files: list[str]) -> None:
+    _socket(files, is_paced=False)
+
+
+def _socket(files: list[str], *, is_paced: bool = True) -> None:
     maps = []
     for path in files:
         with open(path, "rb") as file:
             maps.append(memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)))
     listening = socket.create_server(("127.0.0.1", 0))
+    if not is_paced:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")  # as our server does
     _say(listening.getsockname()[1])
     while True:
         client, _ = listening.accept()

@@ -60,22 +60,32 @@ def _rows(
     """As Arrow batches; the bare socket and Flight beside it."""
     data = _ours(url, name)
     row_bytes = sum(os.path.getsize(file) for file in files) / len(data)
-    bare = stack.enter_context(peer("socket", files))
+    bare = stack.enter_context(peer("unpaced", files))
+    paced = stack.enter_context(peer("socket", files))
     flight = stack.enter_context(peer("flight", files))
     taken = in_turns(
         {
             "stored": lambda: rate(_Batches(data), _rows_of_pair),
             "shuffled": lambda: rate(_Batches(data.shuffle(1)), _rows_of_pair),
             "bare": lambda: _bare_rate(bare, row_bytes),
+            "paced": lambda: _bare_rate(paced, row_bytes),
             "flight": lambda: rate(_Flight(flight), lambda batch: int(batch.num_rows)),
         },
         lab.rounds(10),
     )
-    against: dict[str, Any] = {"unit": "rows/s", "against": taken["bare"], "peer": "bare socket"}
+    against: dict[str, Any] = {"unit": "rows/s", "against": taken["bare"], "peer": "bare socket, unpaced"}
     bar: list[Bar] = [at_least(limit, of="ratio") for limit in bars]
     return [
         from_samples(GROUP, f"{what} as stored", taken["stored"], bar=bar[0], **against),
         from_samples(GROUP, f"{what} shuffled", taken["shuffled"], bar=bar[1], **against),
+        from_samples(
+            GROUP,
+            f"{what} as stored, beside a socket as the system has it",
+            taken["stored"],
+            unit="rows/s",
+            peer="bare socket",
+            against=taken["paced"],
+        ),
         from_samples(
             GROUP,
             f"{what} as stored, beside Flight",
