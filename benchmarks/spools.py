@@ -45,7 +45,11 @@ def dispatcher(lab: Lab, env: Mapping[str, str], *, idle_s: float = 600) -> Iter
         await_that(lambda: _published_by(published) > 0, "the dispatcher to look for the first time")
         yield process
     finally:
-        os.kill(_published_by(published), signal.SIGTERM)
+        pid = _published_by(published)
+        if pid > 0:
+            os.kill(pid, signal.SIGTERM)
+        else:  # it never looked: 0 would be all of us
+            process.terminate()
         process.wait()
 
 
