@@ -155,11 +155,18 @@ def parse_entry(name: str) -> tuple[int, str] | None:
 def parse_entries(names: list[str]) -> list[tuple[int, str]]:
     """`parse_entry` of each name that is one of ours, in no order: in a quarter of the time, for a hundred thousand."""
     import re  # 5 ms: whoever lists a queue has it anyway, a submit does not list
+    from itertools import repeat
     from operator import itemgetter
 
     job_id = rf"q_[0-9]{{10,{MAX_STAMP_DIGITS}}}_[0-9a-f]{{8}}(?:\[(?:0|[1-9][0-9]{{0,{MAX_INDEX_DIGITS - 1}}})\])?"
-    pattern = rf"/({job_id})\.p(0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}})\.json(?=/)"
-    found = re.findall(pattern, f"/{'/'.join(names)}/")  # no name has a slash in it
+    priority = rf"0|-?[1-9][0-9]{{0,{MAX_PRIORITY_DIGITS - 1}}}"
+    joined = f"/{'/'.join(names)}/"  # no name has a slash in it
+    first = names[0].rpartition(".p")[2].removesuffix(".json") if names else ""
+    have_one = bool(re.fullmatch(priority, first)) and joined.count(f".p{first}.json/") == len(names)
+    if have_one:  # as mostly; then it takes half as long
+        alike = re.findall(rf"/({job_id})\.p{first}\.json(?=/)", joined)
+        return list(zip(repeat(-int(first)), alike, strict=False))
+    found = re.findall(rf"/({job_id})\.p({priority})\.json(?=/)", joined)
     job_ids, digits = map(itemgetter(0), found), list(map(itemgetter(1), found))
     minus = {text: -int(text) for text in set(digits)}
     return list(zip(map(minus.__getitem__, digits), job_ids, strict=True))

@@ -194,10 +194,14 @@ def test_the_predecessors_ids_are_read():
     assert parse_entry("q_1738012345_a1b2c3d4.p-5.json") == (5, "q_1738012345_a1b2c3d4")
 
 
-@given(st.from_regex(r"q_[0-9]{9,17}_[0-9a-g]{7,9}\.p-?[0-9]{1,10}\.json\n?", fullmatch=True))
-def test_many_names_are_read_as_one_is(name):
-    """The fast way for a whole directory knows the same names as the plain one."""
-    assert parse_entries([name]) == [entry for entry in [parse_entry(name)] if entry is not None]
+NAMES = st.from_regex(r"q_[0-9]{9,17}_[0-9a-g]{7,9}\.p-?[0-9]{1,10}\.json\n?", fullmatch=True)
+OF_FEW_PRIORITIES = st.from_regex(r"q_[0-9]{10}_[0-9a-g]{8}(\.p0)?\.p-?[01]\.json", fullmatch=True)
+
+
+@given(st.lists(NAMES | OF_FEW_PRIORITIES, unique=True, max_size=4))
+def test_many_names_are_read_as_one_is(names):
+    """The fast ways for a whole directory, the one for a single priority too, know the same names as the plain one."""
+    assert parse_entries(names) == [entry for entry in map(parse_entry, names) if entry is not None]
 
 
 def test_a_damaged_spec_is_an_error_that_names_file_and_field(spool):
