@@ -48,6 +48,9 @@ def test_what_goes_elsewhere_is_sent_as_the_system_is_set_up_to() -> None:
 
 def test_a_client_that_has_left_already_is_no_error_here() -> None:
     with connected(server="127.0.0.1", client="127.0.0.1") as connection:
-        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
         body._leave_unpaced(connection)
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            connection.getpeername()

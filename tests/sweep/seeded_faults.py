@@ -63,7 +63,8 @@ FAULTS = (
     Fault(
         "a file is written in place",
         "spool/files/writing.py",
-        "    staged = _stage(data, tmp, durable=durable)\n    try:\n        _link(staged, path)\n",
+        "    staged = _stage(data, tmp, durable=durable)\n"
+        "    try:\n        _give_name(staged, path, durable=durable)\n",
         "    staged = f'{tmp}/none'\n    try:\n"
         "        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)\n"
         "        os.write(fd, data)\n        os.fsync(fd)\n        os.close(fd)\n",
@@ -137,8 +138,8 @@ FAULTS = (
     Fault(
         "a result is given before it is on disk",
         "spool/files/writing.py",
-        "            os.fsync(fd)\n            sync_directory(os.path.dirname(path))\n",
-        "            sync_directory(os.path.dirname(path))\n",
+        "                os.fsync(sync_first)\n",
+        "                pass\n",
         POWER_CUT,
     ),
     Fault(

@@ -22,17 +22,7 @@ def write_bytes_once(path: str, data: bytes, tmp: str, *, durable: bool = True) 
     """As `write_once`, for bytes that are no JSON."""
     staged = _stage(data, tmp, durable=durable)
     try:
-        _link(staged, path)
-        try:
-            if durable:
-                sync_directory(os.path.dirname(path))
-        except OSError:
-            unlink_quietly(path)  # not acknowledged, so better not there
-            raise
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise failed("create", path, error) from None
+        _give_name(staged, path, durable=durable)
     finally:
         unlink_quietly(staged)
 
@@ -47,20 +37,28 @@ def write_once_in_one_commit(path: str, document: Document, tmp: str) -> None:
     """
     fd, staged = _open_staged(dump(document), tmp)
     try:
+        _give_name(staged, path, sync_first=fd)
+    finally:
+        close_quietly(fd)
+        unlink_quietly(staged)
+
+
+def _give_name(staged: str, path: str, *, durable: bool = True, sync_first: int | None = None) -> None:
+    """Link it; where that cannot be made durable, with the open file `sync_first`, take the name back."""
+    try:
         _link(staged, path)
         try:
-            os.fsync(fd)
-            sync_directory(os.path.dirname(path))
+            if sync_first is not None:
+                os.fsync(sync_first)
+            if durable:
+                sync_directory(os.path.dirname(path))
         except OSError:
-            unlink_quietly(path)  # not for good, so better not there
+            unlink_quietly(path)  # not acknowledged, so better not there
             raise
     except FileExistsError:
         raise
     except OSError as error:
         raise failed("create", path, error) from None
-    finally:
-        close_quietly(fd)
-        unlink_quietly(staged)
 
 
 def _link(staged: str, path: str) -> None:
