@@ -21,6 +21,7 @@ import click
 from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.quantities import SIZE_FORMS, duration_s, size_bytes
 from forgather_spool.cli.show import shown
+from forgather_spool.cli.spans import of_local
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, JobFailed, Missing, UnreadableFile, UsageError
 from forgather_spool.job import Result
@@ -126,8 +127,9 @@ def _when(text: str | None) -> datetime | None:
         if "-" not in text:
             return datetime.fromtimestamp(datetime.now(UTC).timestamp() - duration_s(text), UTC)
         if "T" not in text and " " not in text:
-            return datetime.combine(date.fromisoformat(text), time.min).astimezone()
-        return datetime.fromisoformat(text).astimezone()
+            return of_local(datetime.combine(date.fromisoformat(text), time.min))
+        at = datetime.fromisoformat(text)
+        return at if at.tzinfo is not None else of_local(at)
     except (ValueError, OverflowError, OSError, UsageError):
         raise UsageError(f"{text!r} is not a time", hint=f"e.g. {WHEN_FORMS}") from None
 

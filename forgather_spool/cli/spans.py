@@ -33,6 +33,11 @@ def local(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
+def of_local(at: datetime) -> datetime:
+    """A naive local time, aware. In the hour a clock leaves out in spring: as far after its beginning."""
+    return datetime.fromtimestamp(at.timestamp(), UTC)  # astimezone() gives an hour before the gap
+
+
 def from_unix(unix_s: float) -> datetime | None:
     """None for what no calendar reaches; an id may carry any number."""
     try:

@@ -53,6 +53,14 @@ def test_a_time_without_a_zone_is_local_and_a_time_of_day_the_next_to_come(text,
     assert begin_at(text, NOW) == at
 
 
+@pytest.mark.parametrize("text", ["2027-03-28 02:30", "2:30", "tomorrow 2:30"])
+def test_a_time_that_the_clock_leaves_out_in_spring_is_not_before_it(text):
+    """02:30 is not there that night: 03:30 is the same moment, and 01:30 would be an hour before what was asked."""
+    before = datetime.fromisoformat("2027-03-28T00:15:00+01:00" if text == "2:30" else "2027-03-27T12:00:00+01:00")
+
+    assert begin_at(text, before) == "2027-03-28T01:30:00Z"
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "soon", "10", "2h", "now+", "now-1h", "now2h", "now+99999999999999d", "25:00", "tomorrow x", "2026-13-01",

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from forgather_spool import schema
 from forgather_spool.again import is_cause
 from forgather_spool.cli import quantities
+from forgather_spool.cli.spans import of_local
 from forgather_spool.document import Document
 from forgather_spool.errors import UsageError
 
@@ -53,14 +54,15 @@ def _time_meant(words: str, now: datetime) -> datetime:
     if day in _DAYS:
         return _local(_day(day, now), _time_of_day(of_day))
     if words in _TIMES or (":" in day and not of_day):
-        at = _local(now.astimezone().date(), _time_of_day(words))
-        return at if at >= now else _local(now.astimezone().date() + timedelta(days=1), at.astimezone().time())
+        of_day_meant, today = _time_of_day(words), now.astimezone().date()
+        at = _local(today, of_day_meant)
+        return at if at >= now else _local(today + timedelta(days=1), of_day_meant)
     if not of_day:
         return _local(date.fromisoformat(day), time(0))
     if of_day in _TIMES:
         return _local(date.fromisoformat(day), _TIMES[of_day])
     at = datetime.fromisoformat(f"{day}T{_padded(of_day)}".upper())
-    return at if at.tzinfo is not None else at.astimezone()
+    return at if at.tzinfo is not None else of_local(at)
 
 
 def _day(word: str, now: datetime) -> date:
@@ -68,7 +70,7 @@ def _day(word: str, now: datetime) -> date:
 
 
 def _local(day: date, of_day: time) -> datetime:
-    return datetime.combine(day, of_day).astimezone()
+    return of_local(datetime.combine(day, of_day))
 
 
 def _time_of_day(text: str) -> time:
