@@ -20,7 +20,7 @@ _WHO = {
 
 
 class GitFailed(ForgatherError):
-    """git said no; the message is the first it said."""
+    """git said no; the message is the first it said that is no warning."""
 
 
 def git(words: list[str], *, directory: str, **env: str) -> str:
@@ -47,6 +47,12 @@ def git(words: list[str], *, directory: str, **env: str) -> str:
     except OSError as error:
         raise Missing(f"git cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise GitFailed(f"git {words[0]}: {said[0] if said else f'exit code {done.returncode}'}")
+        said = _refusal(done.stderr.decode("utf-8", "replace"))
+        raise GitFailed(f"git {words[0]}: {said or f'exit code {done.returncode}'}")
     return os.fsdecode(done.stdout).removesuffix("\n")
+
+
+def _refusal(said: str) -> str:
+    """Its first line that is no remark: since git 2.36 the older word for durability gets a warning in every call."""
+    lines = said.strip().splitlines()
+    return next((line for line in lines if not line.startswith(("warning:", "hint:"))), "".join(lines[:1]))

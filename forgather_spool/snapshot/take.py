@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
 from forgather_spool import schema
@@ -33,7 +34,7 @@ def take(spool: Spool, cwd: str, *, keep: bool = False) -> tuple[Document, list[
         top = git(["rev-parse", "--show-toplevel"], directory=cwd)
         git_dir = git(["rev-parse", "--path-format=absolute", "--git-common-dir"], directory=cwd)
     except GitFailed as error:
-        raise UsageError(f"--snapshot: {cwd} is in no git repository ({error})", hint="git init") from None
+        raise _no_files(cwd, error) from None
     try:
         commit = git(["rev-parse", "--verify", "-q", "HEAD^{commit}"], directory=cwd)
     except GitFailed:
@@ -44,11 +45,22 @@ def take(spool: Spool, cwd: str, *, keep: bool = False) -> tuple[Document, list[
         raise UsageError(f"--snapshot: {error}", hint=f"git -C {top} status") from None
 
 
+def _no_files(cwd: str, error: GitFailed) -> UsageError:
+    """Why git names no folder of files around `cwd`: each reason has another remedy."""
+    if "not a git repository" in str(error):
+        return UsageError(f"--snapshot: {cwd} is in no git repository ({error})", hint="git init")
+    if "must be run in a work tree" in str(error):
+        what = f"--snapshot: {cwd} has no files: it is a bare repository, or the inside of one"
+        return UsageError(what, hint="submit from a clone of it, or: git worktree add DIR")
+    return UsageError(f"--snapshot: {error}", hint=f"git -C {shlex.quote(cwd)} status")
+
+
 def _take(spool: Spool, cwd: str, top: str, git_dir: str, commit: str, keep: bool) -> tuple[Document, list[str]]:
     changed = _names(git(["diff", "--name-only", "-z", "--no-renames", "HEAD"], directory=top))
-    untracked = _names(git(["ls-files", "-z", "--others", "--exclude-standard"], directory=top))
+    others = _names(git(["ls-files", "-z", "--others", "--exclude-standard"], directory=top))
+    nested = [name for name in others if name.endswith("/")]  # repositories of their own: not in it
+    untracked = [name for name in others if not name.endswith("/")]
     untracked_bytes = _refuse_too_large(top, untracked)
-    nested = [name for name in untracked if name.endswith("/")]
     state = _commit_all(spool, top, commit, nested) if changed or untracked else commit
     snapshot_id = os.urandom(8).hex()
     document: Document = {
@@ -67,7 +79,7 @@ def _take(spool: Spool, cwd: str, top: str, git_dir: str, commit: str, keep: boo
     record: Document = {"version": schema.VERSION, "git_dir": git_dir, "ref": document["ref"], "taken_at": utc_now()}
     files.write_once(spool.paths.snapshot(snapshot_id), record, spool.paths.tmp)
     git(["update-ref", str(document["ref"]), state], directory=top)
-    return document, _remarks(top, untracked, untracked_bytes)
+    return document, _remarks(top, untracked, untracked_bytes, nested)
 
 
 def _commit_all(spool: Spool, top: str, commit: str, left_out: list[str]) -> str:
@@ -103,14 +115,12 @@ def _refuse_too_large(top: str, untracked: list[str]) -> int:
     return total
 
 
-def _remarks(top: str, untracked: list[str], untracked_bytes: int) -> list[str]:
+def _remarks(top: str, untracked: list[str], untracked_bytes: int, nested: list[str]) -> list[str]:
     found = []
-    nested = [name for name in untracked if name.endswith("/")]
-    own = len(untracked) - len(nested)
-    if own:
-        some = ", ".join([name for name in untracked if not name.endswith("/")][:SHOWN])
-        more = ", ..." if own > SHOWN else ""
-        new_files = "1 new file" if own == 1 else f"{own} new files"
+    if untracked:
+        more = ", ..." if len(untracked) > SHOWN else ""
+        some = ", ".join(untracked[:SHOWN])
+        new_files = "1 new file" if len(untracked) == 1 else f"{len(untracked)} new files"
         found.append(f"the snapshot includes {new_files} ({untracked_bytes:,} bytes): {some}{more}")
     if nested:
         found.append(f"the snapshot does not include other repositories within this one: {', '.join(nested[:SHOWN])}")

@@ -357,6 +357,39 @@ def test_what_is_not_in_it_is_said(world: World, repository: Repository) -> None
     assert "submodules" in said and "nested/" in said and "is the file itself" in said
 
 
+def test_another_repository_within_this_one_counts_as_no_new_file(world: World, repository: Repository) -> None:
+    subprocess.run(["git", "init", "-q", "nested"], cwd=repository.folder, check=True)
+    repository.write("nested/x", "x")
+    repository.write("src/new", "12345")
+
+    done = world.forgather("submit", "--snapshot", "--json", "--cwd", str(repository.folder), "--", "true")
+
+    assert "1 new file (5 bytes): src/new" in done.stderr
+    assert snapshot_of(world, json.loads(done.stdout)["job_id"])["untracked"] == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "remedy"),
+    [
+        (["git", "init", "-q", "--bare"], "has no files: it is a bare repository", "git worktree add"),
+        (["true"], "is in no git repository (git rev-parse: fatal: not a git repository", "git init"),
+    ],
+    ids=["a bare repository", "no repository"],
+)
+def test_where_there_are_no_files_of_git_the_refusal_says_why(
+    world: World, make: list[str], said: str, remedy: str
+) -> None:
+    """git's reason, not the first warning it prints: a bare clone was told to `git init`."""
+    folder = world.folder / "other"
+    folder.mkdir()
+    subprocess.run(make, cwd=folder, check=True)
+
+    done = world.forgather("submit", "--snapshot", "--cwd", str(folder), "--", "true")
+
+    assert done.returncode == 2
+    assert said in done.stderr and remedy in done.stderr
+
+
 def test_a_file_changed_in_the_moment_it_was_committed_is_in_it(world: World, repository: Repository) -> None:
     """As long as before, and as old as git's index: only its content tells."""
     repository.git("config", "core.trustctime", "false")
