@@ -549,6 +549,25 @@ def test_what_rerun_changes_has_to_be_as_at_submit(spool: Spool) -> None:
         assert isinstance(failure("rerun", *words, entry[1]), UsageError)
 
 
+@pytest.mark.parametrize(
+    ("had", "words", "gone"),
+    [
+        ({"retries": 2, "retry_delay_s": 1, "retry_on": ["oom"]}, ["--retries", "0"], {"retry_delay_s", "retry_on"}),
+        ({"gpus": 1, "preemptible": True, "jobs_per_gpu": 2}, ["--gpus", "0"], {"preemptible", "jobs_per_gpu"}),
+    ],
+)
+def test_a_rerun_leaves_out_what_means_nothing_any_more(
+    spool: Spool, had: dict[str, object], words: list[str], gone: set[str]
+) -> None:
+    """The user cannot take back an option of the first submit otherwise; one of this line is still refused."""
+    entry = builders.ended(spool, **had)
+
+    again = look(spool, json.loads(printed("rerun", "--json", *words, entry[1]))["job_id"]).spec
+
+    assert again is not None and not gone & again.document.keys()
+    assert isinstance(failure("rerun", "--retries", "0", "--retry-on", "oom", entry[1]), UsageError)
+
+
 def test_status_of_a_job_that_trains_says_how_far_it_is(spool: Spool) -> None:
     entry = builders.running(spool)
     status = {

@@ -8,6 +8,7 @@ from forgather_spool import array, schema
 from forgather_spool.cli import warn
 from forgather_spool.cli.submit.one import check_together, in_words, refuse_too_many_gpus
 from forgather_spool.cli.submit.options import Given, fields
+from forgather_spool.cli.submit.order_checks import drop_what_means_nothing_now
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
 from forgather_spool.outcome import words_for
@@ -74,6 +75,7 @@ def _rerun(spool: Spool, jobs: Sequence[Job], given: Given) -> Document:
     }
     if family is not None:
         document["array"] = _array_of(kept, jobs)
+    drop_what_means_nothing_now(document, {key: value for key, value in kept.items() if key not in changed})
     check_together(document, spool)
     try:
         schema.check(document, schema.SPEC)

@@ -36,6 +36,16 @@ def refuse_contradictions(spec: Document) -> None:
             raise UsageError(f"{option} without {missing}", hint="forgather submit --help")
 
 
+def drop_what_means_nothing_now(spec: Document, inherited: Document) -> None:
+    """Take out of `spec` what it only has from `inherited` and what is no use without a field that it lacks by now.
+
+    A rerun with ``--retries 0`` says nothing of the delay between retries, and cannot.
+    """
+    for field, needed, _, _ in _NEEDS:
+        if field in inherited and not spec.get(needed):
+            spec.pop(field, None)
+
+
 def refuse_unknown_words(spec: Document) -> None:
     """Of a spec that somebody wrote as one, after `resolve_after`. Raises BadDocument."""
     from forgather_spool.notify.target import parse
