@@ -6,16 +6,20 @@ import copy
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from forgather_spool.document import Document
 from forgather_spool.spool.mailbox import Mailbox
 from forgather_spool.spool.paths import Paths
 from tests.waiting import wait_until
-from tests.warm import OPTIONS, Interpreter
+from tests.warm import OPTIONS, Interpreter, Program
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = "".join(f"{number} times {number} is {number * number}, and so on.\n" for number in range(70))
@@ -28,7 +32,7 @@ IMPORTS = (
 SAID_BEFORE_IMPORTS = {  # by the trainer itself
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_WAIT_POLICY": "PASSIVE",
 }  # fmt: skip
-STARTING_S = 120  # torch and transformers are slow to import on a busy machine
+STARTING_S = 600  # torch and transformers are slow to import on a busy machine
 
 
 def config(folder: Path, **args: Any) -> dict[str, Any]:
@@ -65,13 +69,47 @@ def _interpreter() -> Interpreter:
     return Interpreter(IMPORTS, _inherited() | SAID_BEFORE_IMPORTS)
 
 
+class Ranks:
+    """The programs of one run, as torchrun tells them of each other. As much of a Popen as `Run` needs."""
+
+    def __init__(self, begin: Callable[[dict[str, str]], Program], ranks: int) -> None:
+        """`begin` starts a rank from what its environment has in addition."""
+        from torch.distributed import TCPStore
+
+        self._store = TCPStore(
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False
+        )  # on a free port, for all of them
+        world = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self._store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+        }
+        world |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+        self._programs = [begin(world | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(ranks)]
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Zero, or the first failure's exit code."""
+        return next(filter(None, [program.wait(timeout) for program in self._programs]), 0)
+
+    def poll(self) -> int | None:
+        codes = [program.poll() for program in self._programs]
+        return None if None in codes else next(filter(None, codes), 0)
+
+    def kill(self) -> None:
+        for program in self._programs:
+            program.kill()
+
+
 class Run:
     """The trainer as a process in `folder`. It says what the test asks, and can be asked by its mailbox.
 
-    As one rank it is begun without the seconds its imports take; `tests.warm` tells how.
+    It is begun without the seconds its imports take (`tests.warm` tells how), `ranks` of it if there are several;
+    with `torchrun` by that, for as many.
     """
 
-    def __init__(self, folder: Path, document: dict[str, Any], *words: str, ranks: int = 1, attempt: int = 1) -> None:
+    def __init__(
+        self, folder: Path, document: dict[str, Any], *words: str, ranks: int = 1, torchrun: int = 0, attempt: int = 1
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(document))
         self.out = Path(document["output_dir"])
@@ -80,14 +118,21 @@ class Run:
         module = ["-m", "forgather_spool.training.lm", str(folder / "config.json"), *words]
         self._output = folder / "output.txt"
         with self._output.open("ab") as output:
-            if ranks == 1:
-                argv, fd = [sys.executable, *OPTIONS, *module], output.fileno()
-                self.process: Any = _interpreter().begin(argv, _inherited() | ours, fd, fd, str(folder))
-                self.process.go()
+
+            def begin(more: dict[str, str]) -> Program:
+                argv, env, fd = [sys.executable, *OPTIONS, *module], _inherited() | ours | more, output.fileno()
+                program = _interpreter().begin(argv, env, fd, fd, str(folder))
+                program.go()
+                return program
+
+            if torchrun:
+                launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"]
+                argv, env = [sys.executable, *launcher, *module], _inherited() | ours
+                self.process: Any = subprocess.Popen(
+                    argv, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True
+                )
             else:
-                torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-                argv = [sys.executable, *torchrun, *module]
-                self.process = subprocess.Popen(argv, cwd=folder, env=_inherited() | ours, stdout=output, stderr=output)
+                self.process = Ranks(begin, ranks) if ranks > 1 else begin({})
 
     @property
     def output(self) -> str:
@@ -95,7 +140,11 @@ class Run:
 
     def end(self) -> int:
         """The exit code, once it has ended."""
-        return self.process.wait(timeout=STARTING_S)
+        try:
+            code: int = self.process.wait(timeout=STARTING_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it has not ended after {STARTING_S} s, and wrote:\n{self.output}")
+        return code
 
     def ended_well(self) -> Run:
         assert self.end() == 0, self.output
@@ -134,5 +183,8 @@ class Run:
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            self.process.kill()
+            if isinstance(self.process, subprocess.Popen):
+                os.killpg(self.process.pid, signal.SIGKILL)  # torchrun, and what it started
+            else:
+                self.process.kill()
             self.process.wait()

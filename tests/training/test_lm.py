@@ -27,8 +27,8 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts a run in a folder of its own: ``start(config(...), "--resume")``. All are ended with the test."""
     started: list[Run] = []
 
-    def begin(document: dict[str, Any], *words: str, ranks: int = 1, attempt: int = 1) -> Run:
-        started.append(Run(tmp_path / f"run{len(started)}", document, *words, ranks=ranks, attempt=attempt))
+    def begin(document: dict[str, Any], *words: str, **how: int) -> Run:
+        started.append(Run(tmp_path / f"run{len(started)}", document, *words, **how))
         return started[-1]
 
     yield begin
@@ -179,9 +179,9 @@ def test_a_full_disk_fails_the_save_and_not_the_run(start: Starter, tmp_path: Pa
 
 
 def test_two_ranks_train_together_and_resume_to_the_same_losses(start: Starter, tmp_path: Path) -> None:
-    """Under torchrun with gloo; each rank has its share of the data and its random state; a mean spans the break."""
+    """With gloo, first by torchrun; each rank has its share of the data and its random state; a mean spans the break."""
     document = config(tmp_path, max_steps=6, save_steps=3, logging_steps=2)
-    whole = start(document, ranks=2).ended_well()
+    whole = start(document, torchrun=2).ended_well()
     losses = whole.losses()
     assert list(losses) == [2, 4, 6]
 
