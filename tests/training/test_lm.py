@@ -179,7 +179,7 @@ def test_a_full_disk_fails_the_save_and_not_the_run(start: Starter, tmp_path: Pa
 
 
 def test_two_ranks_train_together_and_resume_to_the_same_losses(start: Starter, tmp_path: Path) -> None:
-    """With gloo, first by torchrun; each rank has its share of the data and its random state; a mean spans the break."""
+    """With gloo, the first by torchrun; each rank has its data and its random state; a mean spans the break."""
     document = config(tmp_path, max_steps=6, save_steps=3, logging_steps=2)
     whole = start(document, torchrun=2).ended_well()
     losses = whole.losses()
