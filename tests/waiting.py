@@ -10,7 +10,7 @@ POLL_INTERVAL_S = 0.02
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 30, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 120, what: str = "") -> T:
     """The condition's first true value. Fails, naming `what` was awaited, after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

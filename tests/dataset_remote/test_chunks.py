@@ -23,7 +23,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     """The server's end of a connection, and the client's."""
     one, other = socket.socketpair()
     with one, other:
-        other.settimeout(5)
+        other.settimeout(30)
         yield one, other
 
 
@@ -78,7 +78,7 @@ def test_the_end_of_a_large_chunk_waits_for_nothing_behind_it() -> None:
     with (
         ThreadPoolExecutor() as threads,
         socket.create_server(("127.0.0.1", 0)) as listening,
-        socket.create_connection(listening.getsockname(), timeout=5) as client,
+        socket.create_connection(listening.getsockname(), timeout=30) as client,
         listening.accept()[0] as server,
     ):
         sent = threads.submit(server.sendall, HEAD + b"%x\r\n%b\r\n" % (len(large), large))
