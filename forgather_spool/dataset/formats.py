@@ -64,6 +64,8 @@ def batches_of(batch: Any, format_: Format, size: int) -> Iterator[Any]:
         return
     columns = [_parts(values, format_, size) for values in batch.columns]
     names = batch.schema.names
+    if not names:
+        yield from ({} for _ in starts)
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
 

@@ -49,7 +49,7 @@ class ComposableIterableDataset(Resumable):
 
     @property
     def column_names(self) -> list[str]:
-        return list(self._columns or self.rows.column_names)
+        return list(self.rows.column_names if self._columns is None else self._columns)
 
     def __len__(self) -> int:
         """Examples of a whole epoch for this rank.
@@ -195,6 +195,8 @@ class ComposableIterableDataset(Resumable):
     def select_columns(self, names: str | Sequence[str]) -> ComposableIterableDataset:
         """Only these columns are read at all (and sent, by a server)."""
         wanted = _names(names) or ()
+        if len(set(wanted)) < len(wanted):
+            raise UsageError(f"a column is named twice: {', '.join(map(str, wanted))}")
         if absent := [name for name in wanted if name not in self.rows.column_names]:
             raise UsageError(f"no column {absent[0]!r}", hint=f"there are {', '.join(self.rows.column_names)}")
         return self._with(_columns=wanted)

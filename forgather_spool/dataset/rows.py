@@ -22,6 +22,13 @@ BATCH_ROWS = (16, 4096)
 FIRST_BATCH_ROWS = 64  # so that the first example leaves in under a millisecond
 
 
+def without_columns(rows: int) -> pa.RecordBatch:
+    """So many rows of no column: what a batch made of no arrays has forgotten."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+
+
 class Rows(ABC):
     """One data set. Immutable; may be pickled (a DataLoader sends it to its readers)."""
 

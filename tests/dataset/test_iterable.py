@@ -352,6 +352,23 @@ def test_only_the_columns_asked_for_are_read(data: ComposableIterableDataset) ->
         data.select_columns("absent")
 
 
+def test_columns_come_in_the_sequence_asked_for_shuffled_or_not(data: ComposableIterableDataset) -> None:
+    """As many as are stored, but in another sequence: that is not "all of them"."""
+    turned = data.select_columns(["text", "n"])
+
+    assert list(next(iter(turned))) == list(next(iter(turned.shuffle(1)))) == turned.column_names == ["text", "n"]
+    with pytest.raises(UsageError, match="named twice"):
+        data.select_columns(["n", "n"])
+
+
+def test_without_any_column_there_are_still_the_rows(data: ComposableIterableDataset) -> None:
+    bare = data.remove_columns(["n", "text"])
+
+    assert bare.column_names == []
+    assert list(bare) == list(bare.shuffle(1)) == list(bare.iter(1)) == [{}] * ROWS
+    assert len(list(bare.with_format("numpy").iter(100))) == 3
+
+
 def test_it_can_be_sent_to_another_process(data: ComposableIterableDataset) -> None:
     shuffled = data.shuffle(3)
     numbers(shuffled, 10)

@@ -50,6 +50,8 @@ def test_order_and_values_are_those_of_the_files(
         lambda data: data.slice("10%", "90%").shuffle(3).slice(5, -5),
         lambda data: data.shuffle(1).shard(3, 1),
         lambda data: data.shuffle(2).select_columns(["tokens", "number"]),
+        lambda data: data.select_columns(data.column_names[::-1]),
+        lambda data: data.select_columns([]),
     ):
         assert list(change(there)) == list(change(here))
     assert whole(there.shuffle(7)) == whole(here.shuffle(7))

@@ -11,7 +11,7 @@ from forgather_spool.dataset.remote.patience import max_retry_s
 from forgather_spool.dataset.remote.reading import Reading
 from forgather_spool.dataset.remote.replicas import Replicas
 from forgather_spool.dataset.remote.server import Wanted
-from forgather_spool.dataset.rows import BATCH_BYTES, Rows
+from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, Rows, without_columns
 from forgather_spool.dataset.walk import Walk
 from forgather_spool.errors import UsageError
 
@@ -55,6 +55,8 @@ class RemoteRows(Rows):
             raise UsageError(f"an order of {order.total} rows, positions up to {walk.last}: there are {self._length}")
         schema = self._projected(columns)
         names = None if columns is None else tuple(columns)
+        if names == ():
+            return _nothing_but_rows(walk.count)
         wanted = Wanted(order, walk, names, batch_bytes, self.fingerprint)
         reading = Reading(self._replicas, wanted, schema, max_retry_s())
         return iter(Ahead(reading.batches(), reading.cancel))
@@ -68,3 +70,9 @@ class RemoteRows(Rows):
             if self._schema.names.count(name) != 1:
                 raise UsageError(f"no column {name!r}", hint=f"there are {', '.join(self._schema.names)}")
         return pa.schema([self._schema.field(name) for name in columns], metadata=self._schema.metadata)
+
+
+def _nothing_but_rows(count: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """No server is asked for no columns."""
+    for start in range(0, count, BATCH_ROWS[1]):
+        yield start, without_columns(min(BATCH_ROWS[1], count - start))

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from forgather_spool.dataset.errors import BadDataset, ContentChanged
 from forgather_spool.dataset.order import Order
-from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS, Rows
+from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS, Rows, without_columns
 from forgather_spool.dataset.storage.gather import Gatherer
 from forgather_spool.dataset.storage.index import Index, load
 from forgather_spool.dataset.storage.region import Region
@@ -172,8 +172,10 @@ class StoredRows(Rows):
         return int(np.searchsorted(self._ends, row, side="right"))
 
     def _cut(self, batch: int, start: int, stop: int, places: list[int]) -> pa.RecordBatch:
+        if not places:
+            return without_columns(stop - start)
         whole = self._open(batch)
-        if len(places) != len(self.schema):
+        if places != list(range(len(self.schema))):
             whole = pa.RecordBatch.from_arrays([whole.column(place) for place in places], schema=self._schema(places))
         first = int(self._starts[batch])
         return whole.slice(start - first, stop - start)
@@ -194,7 +196,7 @@ class StoredRows(Rows):
                 arrays.append(_picked({batch: one.column(place) for batch, one in others.items()}, batches, offsets))
         schema = self._schema(places)
         if not places:
-            return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+            return without_columns(len(rows))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _open(self, batch: int) -> pa.RecordBatch:
