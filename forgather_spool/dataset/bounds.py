@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 from forgather_spool.errors import UsageError
@@ -39,22 +40,39 @@ def _number(value: Any, size: int) -> int | None:
     if isinstance(value, float):
         return round(size * value) if 0 <= value <= 1 else None
     try:
-        number = value.__index__()
-    except AttributeError:
+        number = index(value)
+    except TypeError:
         return None
     return int(number + size if number < 0 else number)
 
 
-def contiguous(indices: Iterable[int]) -> tuple[int, int]:
-    """First and one past the last of consecutive rising numbers.
+def whole(value: Any, what: str, least: int | None = None) -> int:
+    """`value` as an int: Python's, numpy's, a tensor of one.
+
+    Raises:
+        UsageError: it is none (1.0 is none), or less than `least`.
+    """
+    try:
+        found = index(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{what} is {value!r}, not a whole number") from None
+    if least is not None and found < least:
+        raise UsageError(f"{what} is {found}, and at least {least}")
+    return found
+
+
+def contiguous(indices: Iterable[int]) -> tuple[int, int | None]:
+    """First and one past the last of consecutive rising numbers; None for that where the last is -1.
 
     Raises:
         UsageError: none, or with gaps.
     """
-    found = indices if isinstance(indices, range) else list(indices)
+    if isinstance(indices, str) or not isinstance(indices, Iterable):
+        raise UsageError(f"select takes positions, not {indices!r}", hint="for example range(100)")
+    found = indices if isinstance(indices, range) else [whole(one, "a position of select") for one in indices]
     if not found or any(after - before != 1 for before, after in itertools.pairwise(found)):
         raise UsageError("select takes consecutive rising positions", hint="filter can choose any rows")
-    return found[0], found[-1] + 1
+    return found[0], found[-1] + 1 if found[-1] != -1 else None
 
 
 SPLIT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<start>[^:\[\]]*):(?P<stop>[^:\[\]]*)\])?")

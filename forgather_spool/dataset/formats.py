@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from forgather_spool.dataset.stages import transposed
 from forgather_spool.errors import Missing, UsageError
 
 Format = Literal["python", "numpy", "torch", "arrow"]
@@ -293,8 +294,7 @@ COLUMN: dict[str, Callable[[Any], Any]] = {"python": python_column, "numpy": num
 
 def columns_of_examples(examples: Sequence[dict[str, Any]], format_: Format) -> dict[str, Any]:
     """Examples that went through stages, as columns."""
-    names = examples[0] if examples else ()
-    columns: dict[str, Any] = {name: [example[name] for example in examples] for name in names}
+    columns: dict[str, Any] = transposed(examples)
     if format_ == "torch":
         import torch
 

@@ -12,9 +12,9 @@ import copy
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from forgather_spool.dataset.bounds import bound, contiguous
+from forgather_spool.dataset.bounds import bound, contiguous, whole
 from forgather_spool.dataset.cursor import placed
 from forgather_spool.dataset.formats import Format, check_format
 from forgather_spool.dataset.iteration import Iteration
@@ -26,6 +26,7 @@ from forgather_spool.dataset.stages import Stage, changes_counts
 from forgather_spool.dataset.torch_base import Epoch, loader_of_torch, reader_of_torch
 from forgather_spool.errors import UsageError
 
+MAX_SEED = 10**40  # an order is told in text, whose numbers have no more digits
 LengthEstimate = Literal["static", "dynamic", "exact"]
 
 
@@ -81,7 +82,9 @@ class ComposableIterableDataset(Resumable):
         layers = self._layers
         if layers and isinstance(layers[-1], (Shuffle, Window)):
             layers = layers[:-1]
-        drawn = random.SystemRandom().getrandbits(31) if seed is None else int(seed)
+        drawn = random.SystemRandom().getrandbits(31) if seed is None else whole(seed, "the seed")
+        if abs(drawn) >= MAX_SEED:
+            raise UsageError("the seed has more than 40 digits", hint="states and servers take no more")
         layer = Window(drawn) if window else Shuffle(drawn)
         return self._with(_layers=(*layers, layer), _seed_given=seed is not None)
 
@@ -103,11 +106,11 @@ class ComposableIterableDataset(Resumable):
 
     def take(self, count: int) -> ComposableIterableDataset:
         """The first `count`, or all when there are fewer."""
-        return self.slice(0, min(count, len(self.order)))
+        return self.slice(0, min(whole(count, "take", 0), len(self.order)))
 
     def skip(self, count: int) -> ComposableIterableDataset:
         """All but the first `count`, in every epoch. To go on from somewhere in this one, see `skip_to`."""
-        return self.slice(count, None)
+        return self.slice(whole(count, "skip", 0), None)
 
     def _sliceable(self, what: str) -> Order:
         if self._lane.ranks > 1 or changes_counts(self._stages):
@@ -121,6 +124,9 @@ class ComposableIterableDataset(Resumable):
         the last few (fewer than there are ranks; others in each epoch when shuffled), "pad"
         repeats the first, "keep" lets ranks differ by one.
         """
+        num_shards, index = whole(num_shards, "the number of shards", 1), whole(index, "a shard")
+        if remainder not in (None, *get_args(Remainder)):
+            raise UsageError(f"remainder {remainder!r}", hint=f"one of {', '.join(get_args(Remainder))}")
         if not 0 <= index < num_shards:
             raise UsageError(f"shard {index} of {num_shards}", hint=f"shards are 0 to {num_shards - 1}")
         lane = self._lane
@@ -133,9 +139,7 @@ class ComposableIterableDataset(Resumable):
         With the loader's batch size, batches come in the same sequence and
         with the same rows as without workers.
         """
-        if rows < 1:
-            raise UsageError(f"blocks of {rows} rows")
-        return self._with(_lane=replace(self._lane, block=rows))
+        return self._with(_lane=replace(self._lane, block=whole(rows, "a block's number of rows", 1)))
 
     # What becomes of them
 
@@ -188,6 +192,8 @@ class ComposableIterableDataset(Resumable):
         )
 
     def _staged(self, stage: Stage) -> ComposableIterableDataset:
+        if not callable(stage.function):
+            raise UsageError(f"{stage.function!r} is no function")
         if stage.with_indices and any(one.batch_size and not one.filters for one in self._stages):
             raise UsageError("after a batched map an example has no index", hint="use with_indices before it")
         return self._with(_stages=(*self._stages, stage))
@@ -212,7 +218,8 @@ class ComposableIterableDataset(Resumable):
     def _with(self, **changes: Any) -> ComposableIterableDataset:
         made = copy.copy(self)
         made.__dict__.update(changes)
-        made._epoch, made._pending, made._iteration = Epoch(self.epoch), None, None
+        made._epoch, made._iteration = Epoch(self.epoch), None
+        made._pending = None if "_layers" in changes else made._of_these_stages(self._pending)
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -230,6 +237,8 @@ class ComposableIterableDataset(Resumable):
 
     def _begin(self) -> Iteration:
         """Where the state says that was loaded, else at the start of the epoch; for the reader this process is."""
+        if self._stages and self._format == "arrow":
+            raise UsageError("the format arrow gives tables, and map and filter take examples", hint="python or numpy")
         reader, readers = reader_of_torch()
         lane = replace(self._lane, reader=reader, readers=readers)
         state, self._pending = self._pending, None
@@ -247,7 +256,5 @@ def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
     return (names,) if isinstance(names, str) else None if names is None else tuple(names)
 
 
-def _size(batch_size: int | None) -> int:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UsageError(f"batches of {batch_size} rows", hint="batch_size is a number of rows, at least 1")
-    return batch_size
+def _size(batch_size: Any) -> int:
+    return whole(batch_size, "batch_size", 1)

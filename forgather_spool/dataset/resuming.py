@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from forgather_spool.dataset.bounds import bound
+from forgather_spool.dataset.bounds import bound, whole
 from forgather_spool.dataset.cursor import Cursor, State, check_content, merged, parse_state, skipped
 from forgather_spool.dataset.errors import StateMismatch
 from forgather_spool.dataset.iteration import Iteration
@@ -20,6 +20,9 @@ from forgather_spool.dataset.order import Layer, Order, Shuffle, Window, parse_o
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.stages import Stage, changes_counts, group_rows
 from forgather_spool.dataset.torch_base import Epoch, MaybeTorch
+from forgather_spool.errors import UsageError
+
+MAX_EPOCH = (1 << 62) - 1
 
 
 class Resumable(MaybeTorch):
@@ -53,6 +56,9 @@ class Resumable(MaybeTorch):
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle anew. From the beginning, unless this is the epoch that is being resumed."""
+        epoch = whole(epoch, "the epoch", 0)
+        if epoch > MAX_EPOCH:
+            raise UsageError(f"the epoch is {epoch}", hint=f"at most {MAX_EPOCH}")
         if epoch != self.epoch:
             self._epoch.value = epoch
             self._pending = self._iteration = None
@@ -94,6 +100,7 @@ class Resumable(MaybeTorch):
 
     def skip_next(self, count: int) -> None:
         """Leave out the next `count` positions, counted over all ranks, from where the latest iteration is."""
+        count = whole(count, "the number to skip", 0)
         state = merged([self._now()])
         self._go_on_at(replace(state, cursor=skipped(state.cursor, count)))
 
@@ -103,6 +110,8 @@ class Resumable(MaybeTorch):
         For loaders that do not ask their workers, such as torch's own. The
         program around workers does not see their passes: call `set_epoch` before each.
         """
+        batches, workers = whole(batches, "the number of batches", 0), whole(workers, "the number of workers", 0)
+        batch_size = whole(batch_size, "batch_size", 1)
         start = self._iteration.start if self._iteration else self._now()
         if changes_counts(self._stages):
             raise StateMismatch("with filters or batched maps batches do not tell how many rows were taken")
@@ -118,6 +127,14 @@ class Resumable(MaybeTorch):
     def _go_on_at(self, state: State) -> None:
         self._pending, self._iteration = state, None
         self._epoch.free()
+
+    def _of_these_stages(self, state: State | None) -> State | None:
+        """A place in the same order, for what was made of a data set that was to begin there."""
+        if state is None or state.stages == self._stage_names:
+            return state
+        if state.cursor.begun or state.cursor.emitted:
+            raise UsageError("the state that was loaded is within a batch of a map", hint="load it after all maps")
+        return replace(state, stages=self._stage_names, group=group_rows(self._stages))
 
     def _now(self) -> State:
         """Where the latest iteration is, or where the next will begin."""
@@ -146,7 +163,7 @@ def global_state(states: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> dic
     Raises:
         StateMismatch: some reader is missing, or they do not belong together.
     """
-    given = [states] if isinstance(states, Mapping) else list(states)
+    given = [states] if isinstance(states, Mapping) else list(states or ())
     found = [parse_state(one) for state in given for one in _within(state)]
     if not found:
         raise StateMismatch("no data set's state in what was given")

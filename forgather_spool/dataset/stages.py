@@ -8,7 +8,8 @@ So a position is always "so many source rows, and so many examples of the next g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,15 +50,15 @@ class Stage:
     def many(self, numbered: Sequence[Numbered]) -> Iterator[Numbered]:
         """What becomes of a batch, which may be more or fewer examples. All carry the index of the first."""
         indices, examples = [index for index, _ in numbered], [example for _, example in numbered]
-        columns = {name: [example[name] for example in examples] for name in examples[0]}
+        columns = transposed(examples)
         found = self._call(columns, indices)
         if self.filters:
-            yield from (one for one, kept in zip(numbered, found, strict=True) if kept)
+            yield from (one for one, kept in zip(numbered, self._truths(found, len(numbered)), strict=True) if kept)
             return
         if found is None:
             return
         merged = self._merged(columns, found)
-        lengths = {name: len(values) for name, values in merged.items()}
+        lengths = {name: self._length(name, values) for name, values in merged.items()}
         if len(set(lengths.values())) > 1:
             raise UsageError(
                 f"{self.name}: columns of different lengths: {lengths}",
@@ -68,13 +69,42 @@ class Stage:
 
     def _call(self, example: Example, index: Any) -> Any:
         names = self.input_columns
+        if names is not None and (absent := [name for name in names if name not in example]):
+            raise UsageError(f"{self.name}: no column {absent[0]!r}", hint=f"there are {', '.join(example)}")
         given = [example] if names is None else [example[name] for name in names]
         return self.function(*given, *([index] if self.with_indices else []), **self.fn_kwargs)
+
+    def _truths(self, found: Any, count: int) -> list[Any]:
+        truths = list(found) if isinstance(found, Iterable) else []
+        if len(truths) != count:
+            raise UsageError(
+                f"{self.name}: returned {len(truths) or type(found).__name__} for {count} examples",
+                hint="a batched filter says true or false of each",
+            )
+        return truths
+
+    def _length(self, name: str, values: Any) -> int:
+        if not isinstance(values, (str, bytes, Mapping)):
+            with contextlib.suppress(TypeError):  # no length, as of a number or an array of no dimension
+                return len(values)
+        raise UsageError(
+            f"{self.name}: column {name!r} is {type(values).__name__}",
+            hint="a batched map gives lists, a value a row",
+        )
 
     def _merged(self, example: Example, found: Any) -> Example:
         if not isinstance(found, Mapping):
             raise UsageError(f"{self.name}: returned {type(found).__name__}, not a dict of columns")
         return {**{name: value for name, value in example.items() if name not in self.remove_columns}, **found}
+
+
+def transposed(examples: Sequence[Example]) -> dict[str, list[Any]]:
+    """Examples as columns. What only some of them have is None in the others, as the `datasets` library has it."""
+    names: Iterable[str] = examples[0] if examples else ()
+    if all(example.keys() == examples[0].keys() for example in examples):
+        return {name: [example[name] for example in examples] for name in names}
+    names = dict.fromkeys(name for example in examples for name in example)
+    return {name: [example.get(name) for example in examples] for name in names}
 
 
 def group_rows(stages: Sequence[Stage]) -> int:

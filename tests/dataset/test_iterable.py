@@ -124,6 +124,51 @@ def test_select_take_and_skip(data: ComposableIterableDataset) -> None:
     assert numbers(data.take(2)) == [0, 1] and numbers(data.skip(228)) == [228, 229]
     with pytest.raises(UsageError, match="consecutive"):
         data.select([1, 3])
+    assert numbers(data.select([-2, -1])) == [228, 229]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda data: data.set_epoch(-1),  # was taken, and no state could be loaded any more
+        lambda data: data.set_epoch(1.5),
+        lambda data: data.set_epoch(1 << 62),
+        lambda data: data.shuffle(10**40),  # the same
+        lambda data: data.shuffle(1.7),
+        lambda data: data.shuffle("seven"),
+        lambda data: data.skip_next(-1),  # gave a row twice
+        lambda data: data.skip_next(1.5),
+        lambda data: data.take(-1),  # was all but one
+        lambda data: data.skip(-1),
+        lambda data: data.shard(0, 0),
+        lambda data: data.shard(2.0, 1),
+        lambda data: data.shard("2", 1),
+        lambda data: data.shard(2, 1, remainder="no"),  # was "keep"
+        lambda data: data.reader_blocks("4"),
+        lambda data: data.select(5),
+        lambda data: data.select("12"),
+        lambda data: data.select([1.0, 2.0]),
+        lambda data: data.map(dict, batched=True, batch_size=2.0),
+        lambda data: data.state_after(-1, 4),
+        lambda data: data.state_after(1, 0),
+        lambda data: data.state_after(1, 1, -1),
+    ],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused_where_they_are_given(
+    data: ComposableIterableDataset, wrong: Callable[[ComposableIterableDataset], Any]
+) -> None:
+    with pytest.raises(UsageError):
+        wrong(data)
+
+
+def test_numbers_of_other_libraries_are_numbers(data: ComposableIterableDataset) -> None:
+    import numpy as np
+
+    one, two = np.int64(1), np.uint8(2)
+
+    assert data.shuffle(one).shard(two, one).order == data.shuffle(1).order
+    assert numbers(data.select(np.arange(3, 5, dtype=np.uint8)).shard(two, one)) == [4]
+    assert len(list(data.iter(np.int64(100)))) == 3
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 8])
@@ -289,6 +334,26 @@ def test_the_epoch_being_resumed_is_gone_on_with_and_the_next_is_whole(data: Com
     assert len(numbers(second)) == ROWS
 
 
+def test_what_is_made_of_a_data_set_that_goes_on_goes_on_too(data: ComposableIterableDataset) -> None:
+    """A state loaded one line too early was forgotten without a word, and the epoch began anew."""
+    data.skip_to(100)
+
+    assert numbers(data.with_format("numpy").shard(2, 1)) == list(range(101, ROWS, 2))
+    assert numbers(data.map(tenfold).select_columns("n").filter(lambda example: True), 2) == [1000, 1010]
+    assert numbers(data.slice(0, 50), 1) == [0]  # another order: the place is not in it
+    assert numbers(data, 1) == [100]
+
+
+def test_a_state_within_a_batch_is_of_its_maps_alone(data: ComposableIterableDataset) -> None:
+    grown = data.map(thrice, batched=True, batch_size=10, remove_columns="text")
+    reader = iter(grown)
+    next(reader)
+    grown.load_state_dict(grown.state_dict())
+
+    with pytest.raises(UsageError, match="within a batch"):
+        grown.map(tenfold)
+
+
 def test_one_jumps_by_hand(data: ComposableIterableDataset) -> None:
     data.skip_to(200)
     assert numbers(data, 3) == [200, 201, 202]
@@ -329,6 +394,38 @@ def test_a_map_that_cannot_be_merged_is_named(data: ComposableIterableDataset) -
         next(iter(data.map(lambda batch: {"n": [1]}, batched=True)))
     with pytest.raises(UsageError, match="returned int"):
         next(iter(data.map(lambda example: 3)))
+
+
+def test_what_only_some_examples_have_is_none_in_the_others(data: ComposableIterableDataset) -> None:
+    """A batch had the columns of its first example, and what else the others had was lost."""
+
+    def marked(example: dict[str, Any]) -> dict[str, Any]:
+        return {"odd": True} if example["n"] % 2 else {}
+
+    some = data.map(marked, remove_columns="text")
+
+    assert next(some.iter(4))["odd"] == [None, True, None, True]
+    assert list(some.map(dict, batched=True, batch_size=2))[:2] == [{"n": 0, "odd": None}, {"n": 1, "odd": True}]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data.map(lambda batch: {"n": 3}, batched=True), "'n' is int"),
+        (lambda data: data.map(lambda batch: {"n": "230"}, batched=True), "'n' is str"),
+        (lambda data: data.map(lambda batch: {"n": iter(batch["n"])}, batched=True), "'n' is list_iterator"),
+        (lambda data: data.map(dict, input_columns="absent"), "no column 'absent'"),
+        (lambda data: data.map(None), "no function"),
+        (lambda data: data.filter(lambda batch: [True], batched=True), "returned 1 for 230"),
+        (lambda data: data.filter(lambda batch: True, batched=True), "returned bool for 230"),
+        (lambda data: data.map(dict).with_format("arrow"), "gives tables"),
+    ],
+)
+def test_what_a_function_may_not_give_is_said(
+    data: ComposableIterableDataset, change: Callable[[ComposableIterableDataset], Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        list(change(data))
 
 
 def test_the_length_of_what_is_filtered_is_learned(data: ComposableIterableDataset) -> None:
