@@ -52,6 +52,21 @@ def test_chunks_that_came_with_the_head_are_read_as_well(
     assert chunks.isclosed()
 
 
+def test_a_body_that_has_not_begun_is_waited_for_by_its_first_read_alone(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    server, client = ends
+    client.settimeout(None)
+    server.sendall(HEAD)
+    with ThreadPoolExecutor() as threads, server:
+        begun = threads.submit(body, client)
+
+        chunks = begun.result(timeout=30)
+
+        server.sendall(BODY)
+        assert read(chunks) == b"firstsecond"
+
+
 @pytest.mark.parametrize("sent", range(len(BODY)))
 def test_chunks_that_are_cut_anywhere_are_an_error(ends: tuple[socket.socket, socket.socket], sent: int) -> None:
     server, client = ends

@@ -37,7 +37,7 @@ class Chunks:
         if not isinstance(connection, ssl.SSLSocket):
             _block(connection)
             self._flags = socket.MSG_WAITALL
-        self._carried = bytes(answer.fp.peek())  # came with the head
+        self._carried = _read_with_the_head(answer, connection)
         self._buffer: pa.Buffer | None = None
         self._at = 0  # in the buffer
         self._due = 0  # of the chunk, behind the buffer
@@ -122,6 +122,18 @@ class Chunks:
                 raise http.client.IncompleteRead(b"")
             at += count
         return at
+
+
+def _read_with_the_head(answer: http.client.HTTPResponse, connection: socket.socket) -> bytes:
+    """What the buffer of `answer` holds. A peek into an empty one would wait for the server, and once more in vain."""
+    seconds = connection.gettimeout()
+    connection.settimeout(0)
+    try:
+        return bytes(answer.fp.peek())
+    except ssl.SSLWantReadError:
+        return b""
+    finally:
+        connection.settimeout(seconds)
 
 
 def _block(connection: socket.socket) -> None:
