@@ -16,6 +16,7 @@ from forgather_spool.cli.sched.command import sched
 from forgather_spool.errors import BadDocument, Missing, UsageError
 from forgather_spool.job import State
 from forgather_spool.spool import files, order
+from forgather_spool.spool.batch import submit_one
 from forgather_spool.spool.look import look
 from forgather_spool.spool.place import held_places
 from forgather_spool.spool.queue import Entry, Spool
@@ -72,6 +73,34 @@ def test_a_job_on_hold_stays_on_hold(spool: Spool) -> None:
     edit(spool, entry, lambda spec: spec.update(name="new"))
 
     assert look(spool, entry[1]).state is State.HELD
+
+
+def test_hold_is_shown_as_it_is_and_may_be_changed(spool: Spool) -> None:
+    """It said `changed: hold` and let the job start."""
+    entry, other = builders.submitted(spool), builders.held(spool)
+
+    assert edit(spool, entry, lambda spec: spec.update(hold=True)).said == "changed: hold"
+    assert look(spool, entry[1]).state is State.HELD
+
+    assert edit(spool, other, lambda spec: spec.pop("hold") or pytest.fail("it is on hold")).changed
+    assert look(spool, other[1]).state is State.WAITING
+
+
+def test_a_job_cannot_be_made_to_come_after_itself(spool: Spool) -> None:
+    """They would wait for each other for ever; also by way of another, on hold or of an array."""
+    first = builders.submitted(spool)
+    array = submit_one(spool, {"argv": ["true"], "array": {"indexes": "0-1"}, "after": wishes(first[1])})
+    last = builders.held(spool, after=wishes(array))
+
+    for job_id in (first[1], array, f"{array}[1]", last[1]):
+        with pytest.raises(BadDocument, match=f"it would come after itself: {first[1]} after "):
+            edit(spool, first, lambda spec, job_id=job_id: spec.update(after=wishes(job_id)))
+
+    assert edit(spool, last, lambda spec: spec.update(after=wishes(first[1]))).changed
+
+
+def wishes(job_id: str) -> list[dict[str, str]]:
+    return [{"job": job_id, "when": "any"}]
 
 
 def test_it_is_on_hold_while_the_editor_is_open(spool: Spool) -> None:
@@ -165,7 +194,9 @@ def test_wherever_an_edit_dies_the_job_is_whole_and_old_or_new(spool: Spool) -> 
 def test_an_editor_that_fails_changes_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = builders.submitted(spool)
 
-    for editor, error in (("false", UsageError), ("/no/such/editor", Missing)):
+    for editor, error in (
+        ("false", UsageError), ("/no/such/editor", Missing), ("rm", UsageError), ("vi '", UsageError)
+    ):  # fmt: skip
         monkeypatch.setenv("EDITOR", editor)
         assert isinstance(run("edit", entry[1]).exception, error)
 
@@ -174,7 +205,7 @@ def test_an_editor_that_fails_changes_nothing(spool: Spool, monkeypatch: pytest.
 
 def test_without_a_terminal_or_an_editor_it_is_refused_before_the_job_is_touched(spool: Spool, monkeypatch) -> None:
     entry = builders.submitted(spool)
-    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.setenv("EDITOR", " ")
 
     result = run("edit", entry[1])
 

@@ -2,7 +2,8 @@
 
 The job is put on hold first, so that nothing starts what is half changed; the
 edited spec takes the old one's place in one step, and then the job goes back
-to where it was. Whatever is typed, and whoever is killed, the old spec stands
+to where it was, or where its `hold` says now: like the priority it is shown as
+it is, not as it was submitted. Whatever is typed, and whoever is killed, the old spec stands
 until a good one replaces it: what a crash leaves is a job on hold.
 """
 
@@ -23,6 +24,7 @@ from forgather_spool.cli.sched.holding import Came, hold_each, too_late
 from forgather_spool.document import Document, parse
 from forgather_spool.errors import BadDocument, Missing, UsageError
 from forgather_spool.spool import files, order
+from forgather_spool.spool.circle import circle
 from forgather_spool.spool.families import find_one
 from forgather_spool.spool.place import Held, locate
 from forgather_spool.spool.queue import Spool
@@ -42,22 +44,29 @@ def edit(spool: Spool, text: str, editor: Callable[[str], None], ask: Ask) -> Ca
     [came] = hold_each(spool, [find_one(spool, text)])
     if not came.as_asked:
         return came
-    job_id, was_waiting = came.job_id, came.changed
+    job_id, is_to_wait = came.job_id, came.changed
     try:
         place = locate(spool, job_id)
         if not isinstance(place, Held):
             return Came(job_id, False, False, too_late(spool, job_id))
-        return _edit_held(spool, place, editor, ask)
+        old = files.read_bytes(place.path)
+        before = _as_it_is(parse(old), place.priority, on_hold=not is_to_wait)
+        after = _edited(spool, before, editor, ask, name=job_id)
+        came = _replaced(spool, place, old, before, after)
+        is_to_wait = not after.get("hold") if came.changed else is_to_wait
+        return came
     finally:
         place = locate(spool, job_id)
-        if was_waiting and isinstance(place, Held):
+        if is_to_wait and isinstance(place, Held):
             order.release(spool, [(-place.priority, job_id)])
 
 
-def _edit_held(spool: Spool, place: Held, editor: Callable[[str], None], ask: Ask) -> Came:
-    old = files.read_bytes(place.path)
-    before = {**parse(old), "priority": place.priority}
-    after = _edited(spool, before, editor, ask, name=place.job_id)
+def _as_it_is(spec: Document, priority: int, *, on_hold: bool) -> Document:
+    """`spec` with where the job stands now in place of where it was submitted to."""
+    return {**spec, "priority": priority, **({"hold": on_hold} if on_hold or "hold" in spec else {})}
+
+
+def _replaced(spool: Spool, place: Held, old: bytes, before: Document, after: Document) -> Came:
     if after == before:
         return Came(place.job_id, True, False, "unchanged")
     priority = after.get("priority", 0)
@@ -78,7 +87,7 @@ def _edited(spool: Spool, before: Document, editor: Callable[[str], None], ask: 
         while True:
             editor(path)
             try:
-                return _checked(spool, before, parse(_read(path)))
+                return _checked(spool, name, before, parse(_read(path)))
             except (BadDocument, UsageError) as error:
                 if ask(f"{error}. Edit it again?"):
                     continue
@@ -90,11 +99,14 @@ def _edited(spool: Spool, before: Document, editor: Callable[[str], None], ask: 
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"the file that was edited: {error.strerror}", hint="nothing was changed; try again") from None
 
 
-def _checked(spool: Spool, before: Document, after: Document) -> Document:
+def _checked(spool: Spool, job_id: str, before: Document, after: Document) -> Document:
     """`after`, if it may take `before`'s place; keys of a newer version stay. Raises BadDocument, UsageError."""
     from forgather_spool.cli.submit.order_checks import refuse_contradictions, refuse_unknown_words, resolve_after
 
@@ -106,24 +118,47 @@ def _checked(spool: Spool, before: Document, after: Document) -> Document:
     refuse_contradictions(after)
     if after.get("after") != before.get("after"):
         resolve_after(spool, after)
+        _refuse_circle(spool, job_id, after)
     refuse_unknown_words(after)
     return after
 
 
+def _refuse_circle(spool: Spool, job_id: str, after: Document) -> None:
+    entries = after["after"]
+    assert isinstance(entries, list)
+    way = circle(spool, job_id, entries)
+    if way:
+        raise BadDocument("$.after", f"it would come after itself: {' after '.join(way)}")
+
+
 def require_editor() -> None:
-    """Raises UsageError: none is named, and vi, which would be taken, talks to a terminal that is not there."""
+    """Raises UsageError: none is named, and vi, which would be taken, talks to a terminal that is not there.
+
+    Or what is named cannot be run as it is spelled.
+    """
+    _editor_words()
     if not (_chosen_editor() or (sys.stdin.isatty() and sys.stdout.isatty())):
         hint = "EDITOR=COMMAND forgather sched edit JOB: COMMAND is given the file, and changes it by itself"
         raise UsageError("there is no terminal to edit on, and no EDITOR", hint=hint)
 
 
-def _chosen_editor() -> str | None:
-    return os.environ.get("VISUAL") or os.environ.get("EDITOR")
+def _chosen_editor() -> str:
+    return os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip()
+
+
+def _editor_words() -> list[str]:
+    chosen = _chosen_editor() or "vi"
+    try:
+        return shlex.split(chosen)
+    except ValueError as error:
+        raise UsageError(
+            f"the editor {chosen!r}: {str(error).lower()}", hint="EDITOR is split into words as by a shell"
+        ) from None
 
 
 def run_editor(path: str) -> None:
     """$VISUAL, $EDITOR or vi, until it is closed. Raises UsageError: it failed, so nothing is applied."""
-    words = shlex.split(_chosen_editor() or "vi")
+    words = _editor_words()
     try:
         status = subprocess.call([*words, path])
     except OSError as error:
