@@ -34,7 +34,11 @@ def beside_fastapi(lab: Lab, files: dict[str, list[str]], url: str) -> list[Row]
             ours = f"{url}/v1/datasets/{handle(url, name)}/iter"
             fastapi = stack.enter_context(peer("fastapi", files[name], python))
             replay = stack.enter_context(peer("replay", [_stored(lab, name, ours)]))
-            urls = {"ours": ours, "fastapi": f"http://127.0.0.1:{fastapi}/iter", "replay": f"http://127.0.0.1:{replay}"}
+            urls = {
+                "ours": ours,
+                "fastapi": f"http://127.0.0.1:{fastapi.port}/iter",
+                "replay": f"http://127.0.0.1:{replay.port}",
+            }
             actions = {key: (lambda place=place: reader.rate(place)) for key, place in urls.items()}
             taken = in_turns(actions, lab.rounds(10))
             shared: dict[str, Any] = {"unit": "rows/s", "note": READ}

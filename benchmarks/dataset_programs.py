@@ -11,12 +11,13 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.dataset_readers import MOSAIC_PACKAGES
 from benchmarks.lab import REPOSITORY, Lab
-from benchmarks.measure import BenchmarkFailed
+from benchmarks.measure import SECONDS, BenchmarkFailed, processor_s
 
 PEER_PACKAGES = ("fastapi", "httpx", "pyarrow", "uvicorn")
 PATIENCE_S = 60.0
@@ -44,9 +45,30 @@ def server(folder: Path, files: dict[str, list[str]]) -> Iterator[str]:
         process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One of `dataset_peers`: where it listens, and what of the processor it has had."""
+
+    port: int
+    pid: int
+
+    def processor_s(self) -> float:
+        return processor_s(self.pid)
+
+    def drained(self, row_bytes: float, clock: Callable[[], float] = time.perf_counter) -> float:
+        """Rows of so many bytes a second of `clock`, from one that sends what it has to whoever connects."""
+        buffer = bytearray(1 << 20)
+        received, begin = 0, clock()
+        while True:
+            with socket.create_connection(("127.0.0.1", self.port)) as connection:
+                for number, count in enumerate(iter(lambda: connection.recv_into(buffer), 0)):
+                    received += count
+                    if number % 16 == 0 and clock() - begin > SECONDS:
+                        return received / row_bytes / (clock() - begin)
+
+
 @contextmanager
-def peer(kind: str, files: list[str], python: Path | None = None) -> Iterator[int]:
-    """One of `dataset_peers`, with its port."""
+def peer(kind: str, files: list[str], python: Path | None = None) -> Iterator[Peer]:
     command = [str(python or sys.executable), "-m", "benchmarks.dataset_peers", kind, *files]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     try:
@@ -56,7 +78,7 @@ def peer(kind: str, files: list[str], python: Path | None = None) -> Iterator[in
             raise BenchmarkFailed(f"{kind} did not start")
         port = int(line)
         _awaited(lambda: _answers(port))
-        yield port
+        yield Peer(port, process.pid)
     finally:
         process.kill()
         process.wait()
