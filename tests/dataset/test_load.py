@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from forgather_spool.dataset import fast_load_iterable_dataset
 from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.local import local_rows
+from forgather_spool.dataset.storage import json_lines
 from forgather_spool.errors import ForgatherError, Missing, UsageError
 
 EXAMPLES = [{"n": number, "text": f"row {number}", "when": "2024-01-01"} for number in range(50)]
@@ -67,6 +68,59 @@ def test_packed_json_lines_and_json_arrays(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps(EXAMPLES, indent=1))
 
     assert rows_of(packed) == rows_of(tmp_path / "b.json") == EXAMPLES
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'\xef\xbb\xbf[{"a": 1}]', [{"a": 1}]),
+        (b"[]", []),
+        (b'\xef\xbb\xbf{"a": 1}\r\n\r\n  \n{"a": 2}', [{"a": 1}, {"a": 2}]),
+        (b'{"a": "' + b"[" * 5000 + b'"}\n', [{"a": "[" * 5000}]),
+    ],
+)
+def test_json_of_odd_forms(tmp_path: Path, content: bytes, expected: Any) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+
+    assert rows_of(tmp_path / "a.jsonl") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'\n\n{"a": 1}\n\n{"a": "tru', "line 5: Missing a closing quotation mark"),
+        (b'{"a": 1}\n' * 9 + b'{"a": "x"}\n{"a": 2}\n', "line 10: .*changed from number to string"),
+        (b'{"a": "ok"}\n{"a": "\xff\xfe"}\n', "line 2: Invalid UTF8"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "more than 1000 deep"),
+    ],
+)
+def test_the_line_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+) -> None:
+    """Also behind blocks that can. Bytes that are no text were met in training; deep lists killed Arrow's reader."""
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 20)
+    (tmp_path / "a.jsonl").write_bytes(content)
+
+    with pytest.raises(BadDataset, match=said):
+        fast_load_iterable_dataset(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}', gzip.compress(os.urandom(1000))[:-20]])
+def test_a_damaged_packed_file_is_not_the_caches_fault(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+
+    with pytest.raises(BadDataset, match=r"a.jsonl.gz: cannot be read"):
+        fast_load_iterable_dataset(tmp_path / "a.jsonl.gz")
+
+
+def test_one_of_several_data_files_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """The others were read, and nobody learned that rows were missing."""
+    here = str(write_json(tmp_path / "a.jsonl"))
+
+    assert len(rows_of("json", data_files=[here, here])) == 2 * len(EXAMPLES)
+    for absent in ([here, "absent.jsonl"], [here, str(tmp_path / "b*.jsonl")], []):
+        with pytest.raises(Missing, match="no such files"):
+            fast_load_iterable_dataset("json", data_files=absent)
 
 
 def test_lines_of_text(tmp_path: Path) -> None:

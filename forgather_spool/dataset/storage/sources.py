@@ -120,9 +120,11 @@ def _listed(folder: str, data_files: Any, split: str | None, format_: str | None
         data_files = data_files[one_of(list(data_files), split, "data_files")]
         split = None
     names: Sequence[Any] = [data_files] if isinstance(data_files, (str, os.PathLike)) else list(data_files)
-    found = _files(os.path.join(folder, os.fspath(name)) for name in names)
-    if not found:
-        raise Missing(f"no such files: {', '.join(map(str, names))}")
+    paths = [os.path.join(folder, os.fspath(name)) for name in names]
+    absent = [str(name) for name, path in zip(names, paths, strict=True) if not _files([path])]
+    if absent or not paths:
+        raise Missing(f"no such files: {', '.join(absent) or 'data_files names none'}")
+    found = _files(paths)
     return Source(tuple(found), format_ or _format(found))
 
 
