@@ -14,12 +14,14 @@ import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
+from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.stages import transposed
 from forgather_spool.errors import Missing, UsageError
 
@@ -54,7 +56,18 @@ def columns_of(batch: Any, format_: Format) -> dict[str, Any]:
     if format_ == "arrow":
         raise UsageError("the format arrow has no columns of values", hint="use it without map and filter")
     column = COLUMN[format_]
-    return {name: column(values) for name, values in zip(batch.schema.names, batch.columns, strict=True)}
+    with _held(format_):
+        return {name: column(values) for name, values in zip(batch.schema.names, batch.columns, strict=True)}
+
+
+@contextmanager
+def _held(format_: Format) -> Iterator[None]:
+    """Says of a value that the format has nothing for (no UTF-8, a year 10,000, a zone nobody knows) that it is one."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:  # UnicodeDecodeError and ArrowInvalid are ValueErrors
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadDataset(f"a value that the format {format_} cannot hold: {reason}", hint="the format arrow") from None
 
 
 def batches_of(batch: Any, format_: Format, size: int) -> Iterator[Any]:
@@ -63,12 +76,13 @@ def batches_of(batch: Any, format_: Format, size: int) -> Iterator[Any]:
     if format_ == "arrow":
         yield from (pa.Table.from_batches([batch.slice(start, size)]) for start in starts)
         return
-    columns = [_parts(values, format_, size) for values in batch.columns]
     names = batch.schema.names
     if not names:
         yield from ({} for _ in starts)
-    for values in zip(*columns, strict=True):
-        yield dict(zip(names, values, strict=True))
+    with _held(format_):
+        columns = [_parts(values, format_, size) for values in batch.columns]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(names, values, strict=True))
 
 
 def _parts(array: Any, format_: Format, size: int) -> Iterator[Any]:

@@ -239,6 +239,8 @@ class ComposableIterableDataset(Resumable):
         """Where the state says that was loaded, else at the start of the epoch; for the reader this process is."""
         if self._stages and self._format == "arrow":
             raise UsageError("the format arrow gives tables, and map and filter take examples", hint="python or numpy")
+        if self._format != "arrow" and len(set(names := self.column_names)) < len(names):
+            raise UsageError("two columns have one name: an example would have one", hint="the format arrow")
         reader, readers = reader_of_torch()
         lane = replace(self._lane, reader=reader, readers=readers)
         state, self._pending = self._pending, None

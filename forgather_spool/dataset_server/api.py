@@ -101,6 +101,8 @@ class Api:
         except (guard.Refused, Denied) as error:
             self._stats.add("refused", 1)
             return _response(error.status, {"error": str(error)})
+        except BadDocument as error:  # NUL in a column's name, as Arrow allows it
+            return _response(500, {"error": f"what there is to say has no form in JSON: {error}"})
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:  # one request of many: a route that breaks ends itself, never the streams of others

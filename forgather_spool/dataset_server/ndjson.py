@@ -14,7 +14,9 @@ that is itself called as a tag is refused: its values could not be told from our
 
 from __future__ import annotations
 
+import contextlib
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +31,45 @@ END = "_end"
 
 
 def check_schema(schema: pa.Schema) -> None:
-    """Raise UsageError when a field could not be told from a tag, or its name is no key."""
+    """Raise UsageError when a field could not be told from a tag, its name is no key, or its values have no form."""
     for field in schema:
         _check_field(field)
-    if len(set(schema.names)) != len(schema.names):
-        raise UsageError("two columns have one name; JSON would keep one of them: ask for Arrow")
+    _check_names("columns", schema.names)
 
 
 def _check_field(field: pa.Field) -> None:
     if field.name in TAGS:
         raise UsageError(f"a field is called {field.name}, as a tag of this format is: ask for Arrow")
-    kind = field.type
-    for place in range(getattr(kind, "num_fields", 0)):
-        _check_field(kind.field(place))
+    from pyarrow import types
+
+    kind = _stored(field.type)
+    if types.is_struct(kind):
+        inner = [kind.field(place) for place in range(kind.num_fields)]
+        _check_names(f"fields of {field.name}", [one.name for one in inner])
+    elif _is_list(kind):
+        inner = [kind.value_field]
+    elif types.is_map(kind):
+        inner = [kind.key_field, kind.item_field]
+    elif any(test(kind) for test in _forms()):
+        inner = []
+    else:
+        raise UsageError(f"{field.name}: {kind} has no form in JSON: ask for Arrow")
+    for one in inner:
+        _check_field(one)
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise UsageError(f"two {what} have one name; JSON would keep one of them: ask for Arrow")
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """The type of the values themselves: of an extension its storage, of a dictionary what it stands for."""
+    from pyarrow import BaseExtensionType, types
+
+    while isinstance(kind, BaseExtensionType) or types.is_dictionary(kind):
+        kind = kind.storage_type if isinstance(kind, BaseExtensionType) else kind.value_type
+    return kind
 
 
 def lines(batch: pa.RecordBatch) -> bytes:
@@ -75,31 +103,67 @@ def _plain(column: pa.Array) -> list[Any]:
         return _floats(column)
     if types.is_timestamp(kind):
         return _timestamps(column)
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+    if any(test(kind) for test in _binaries()):
         return [None if value is None else {"__bytes_b64__": b64encode(value).decode()} for value in column.to_pylist()]
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return _lists(column)
     if types.is_struct(kind):
         return _structs(column)
     if types.is_map(kind):
         return _maps(column)
-    if types.is_date(kind) or types.is_time(kind):
-        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    if types.is_date(kind):
+        return _dates(column)
+    if types.is_time(kind):
+        return _times(column)
     if types.is_duration(kind):
         return _durations(column)
     if types.is_decimal(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
-    if _is_simple(kind):
-        values: list[Any] = column.to_pylist()
-        return values
-    raise UsageError(f"{kind} has no form in JSON: ask for Arrow")
+    values: list[Any] = column.to_pylist()
+    return values
 
 
-def _is_simple(kind: pa.DataType) -> bool:
+Test = Callable[["pa.DataType"], bool]
+
+
+def _forms() -> list[Test]:
+    """Types of single values that `_plain` knows a form for."""
     from pyarrow import types
 
-    tests = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_null)
-    return any(test(kind) for test in tests)
+    simple = [types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_null]
+    others = [types.is_floating, types.is_timestamp, types.is_date, types.is_time, types.is_duration, types.is_decimal]
+    return [*simple, *others, *_binaries(), *_views("is_string_view")]
+
+
+def _binaries() -> list[Test]:
+    from pyarrow import types
+
+    return [types.is_binary, types.is_large_binary, types.is_fixed_size_binary, *_views("is_binary_view")]
+
+
+def _views(test: str) -> list[Test]:
+    """Views came with pyarrow 16."""
+    from pyarrow import types
+
+    return [found] if (found := getattr(types, test, None)) else []
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _dates(column: pa.Array) -> list[Any]:
+    import numpy as np
+    import pyarrow as pa
+
+    try:
+        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    except (ValueError, OverflowError):  # years that Python does not count
+        days = column.cast(pa.date32()).cast(pa.int32())
+        texts = np.datetime_as_string(days.fill_null(0).to_numpy().astype("datetime64[D]")).tolist()
+        return _with_nulls(texts, column)
 
 
 def _floats(column: pa.Array) -> list[Any]:
@@ -124,10 +188,11 @@ def _timestamps(column: pa.Array) -> list[Any]:
 
     kind = column.type
     if kind.tz is not None and kind.unit != "ns":
-        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+        with contextlib.suppress(ValueError, OverflowError):  # a zone or years that Python does not know: in UTC
+            return [None if value is None else value.isoformat() for value in column.to_pylist()]
     if not len(column):
         return []
-    if kind.unit != "ns" and (found := datetimes(column)) is not None:
+    if kind.unit != "ns" and kind.tz is None and (found := datetimes(column)) is not None:
         return found  # which the JSON writer spells the same way
     numbers = np.frombuffer(column.buffers()[1], np.int64, len(column), column.offset * 8)
     texts: list[Any] = np.datetime_as_string(numbers.view(f"datetime64[{kind.unit}]")).tolist()
@@ -145,6 +210,17 @@ def _short(text: str) -> str:
     if len(fraction) == 9 and fraction.endswith("000"):
         fraction = fraction[:6]
     return f"{seconds}.{fraction:0<6}"
+
+
+def _times(column: pa.Array) -> list[Any]:
+    import numpy as np
+    import pyarrow as pa
+
+    if column.type.unit != "ns":
+        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    numbers = column.cast(pa.int64()).fill_null(0).to_numpy()  # Python's times have no nanoseconds
+    texts = np.datetime_as_string(numbers.view("datetime64[ns]")).tolist()
+    return _with_nulls([_short(text).partition("T")[2] for text in texts], column)
 
 
 def _durations(column: pa.Array) -> list[Any]:

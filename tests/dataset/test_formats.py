@@ -15,6 +15,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from forgather_spool.dataset import formats
+from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.formats import batches_of, columns_of, examples_of, python_column
 from forgather_spool.dataset.iterable import ComposableIterableDataset
 from forgather_spool.dataset.storage.opening import open_files
@@ -139,3 +140,31 @@ def described(value: Any) -> Any:
     if hasattr(value, "dtype"):
         return type(value).__name__, str(value.dtype), value.tolist()
     return [described(one) for one in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+        pa.array([2**60], pa.timestamp("s")),
+        pa.array([1], pa.timestamp("s", "Mars/Phobos")),
+    ],
+)
+def test_a_value_that_a_format_has_nothing_for_is_said(column: Any) -> None:
+    batch = pa.record_batch([column, pa.array([1])], ["value", "n"])
+
+    with pytest.raises(BadDataset, match="format python cannot hold"):
+        columns_of(batch, "python")
+    with pytest.raises(BadDataset, match="format python cannot hold"):
+        list(batches_of(batch, "python", 1))
+    assert examples_of(batch, "arrow") == [pa.Table.from_batches([batch])]
+
+
+def test_of_two_columns_of_one_name_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORGATHER_CACHE", str(tmp_path / "cache"))
+    table = pa.Table.from_arrays([pa.array([1]), pa.array(["one"])], names=["x", "x"])
+    data = ComposableIterableDataset(open_files([write_stream(tmp_path / "a.arrow", table, [1])], "arrow"))
+
+    with pytest.raises(UsageError, match="two columns have one name"):
+        list(data)
+    assert list(data.with_format("arrow")) == [table]

@@ -6,11 +6,12 @@ import http.client
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from forgather_spool.dataset.order import Order, Shuffle, Window
 from forgather_spool.dataset_server.api import wants_arrow
-from tests.dataset_server.conftest import ROWS, table
+from tests.dataset_server.conftest import ROWS, table, write
 from tests.dataset_server.serving import Served
 
 
@@ -176,6 +177,20 @@ def test_errors_of_every_kind_have_one_form(served: Served) -> None:
 
     assert [answer.status for answer in answers] == [404, 405, 400, 400, 400, 400, 404, 404]
     assert all(set(answer.json) == {"error"} for answer in answers)
+
+
+def test_what_json_cannot_tell_is_said_in_json(served: Served, stories: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Arrow takes a NUL in a column's name; of this and of types without a form in JSON no stream is begun."""
+    write(stories / "test.arrow", pa.table({"a\0b": [1]}))
+    write(stories / "validation.arrow", pa.table({"n": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}))
+
+    named = served.ask("POST", "/v1/load", {"path": "local/stories", "split": "test"})
+    handle = served.load("local/stories", split="validation")
+
+    assert (named.status, "NUL" in named.json["error"]) == (500, True)
+    assert served.get(f"/v1/datasets/{handle}/iter").status == 406
+    assert served.arrow(handle).num_rows == 1
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(served: Served) -> None:

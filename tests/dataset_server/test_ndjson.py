@@ -14,7 +14,8 @@ pytest.importorskip("orjson")
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forgather_spool.dataset_server.ndjson import lines
+from forgather_spool.dataset_server.ndjson import check_schema, lines
+from forgather_spool.errors import UsageError
 
 UNITS = ("s", "ms", "us", "ns")
 PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -63,3 +64,39 @@ def test_a_column_may_have_any_name(names: list[str], rows: int) -> None:
     found = _read(pa.record_batch([pa.array(column, pa.string()) for column in texts], names))
 
     assert found == [dict(zip(names, row, strict=True)) for row in zip(*texts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([0, 86_399_000_000_001, None], pa.time64("ns")), ["00:00:00", "23:59:59.000000001", None]),
+        (pa.array([None, 1_500], pa.time32("ms")), [None, "00:00:01.500000"]),
+        (pa.array([10_000_000, None], pa.date32()), ["29349-01-26", None]),
+        (pa.array([1, None], pa.timestamp("s", "Mars/Phobos")), ["1970-01-01T00:00:01+00:00", None]),
+        (pa.array([2**40, 0], pa.timestamp("s", "UTC")), ["36812-02-20T00:36:16+00:00", "1970-01-01T00:00:00+00:00"]),
+        (pa.array(["a", None]).cast(pa.string_view()), ["a", None]),
+        (pa.array([b"a", None]).cast(pa.binary_view()), [{"__bytes_b64__": "YQ=="}, None]),
+    ],
+)
+def test_what_python_has_no_value_for_has_a_text(column: pa.Array, expected: list[object]) -> None:
+    """Each of these broke its stream off."""
+    batch = pa.record_batch([column], ["value"])
+    check_schema(batch.schema)
+
+    assert [row["value"] for row in _read(batch)] == expected
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.month_day_nano_interval(),
+        pa.run_end_encoded(pa.int32(), pa.string()),
+        pa.list_(pa.list_view(pa.int8())),
+        pa.map_(pa.string(), pa.dense_union([pa.field("a", pa.int8())])),
+        pa.dictionary(pa.int8(), pa.month_day_nano_interval()),
+        pa.struct([pa.field("a", pa.int8()), pa.field("a", pa.int8())]),
+    ],
+)
+def test_what_has_no_form_is_refused_before_the_first_row(kind: pa.DataType) -> None:
+    with pytest.raises(UsageError, match="ask for Arrow"):
+        check_schema(pa.schema([("value", kind)]))
