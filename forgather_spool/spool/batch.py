@@ -4,7 +4,8 @@
     tmp/.../  with spec.json       an array out of incoming/ whose members stand: as good as the next line
     batches/<id>/                  acknowledged: each file is on its way into queue/, out of its folder held/ into held/
 
-Files are written without any fsync, made durable by one `syncfs`, and the
+Files are written without any fsync, from the first few hundred on by a second
+process while this one checks the next, made durable by one `syncfs`, and the
 folder's rename into batches/ is the acknowledgement. Then each file is renamed
 to where it belongs, by the submitter, or by a dispatcher when that one died;
 both at once is fine, since each rename has one winner. An empty folder goes.
@@ -16,6 +17,7 @@ one that dies has done nothing or all of it.
 
     died                                   what is there                what finishes it
     while writing                          a folder in tmp/             the sweep removes it
+    the second process, while writing      the same                     the first, which submits nothing
     after syncfs                           the same                     the same: nothing was acknowledged
     after a dropped array became spec.json tmp/.../spec.json, members   the sweep moves it to batches/
     after the rename into batches/         batches/<id>/                any dispatcher, or the next cancel
@@ -28,12 +30,13 @@ from forgather_spool import array
 from forgather_spool.document import Document, dump
 from forgather_spool.errors import BadDocument, StorageFailed, UnreadableFile
 from forgather_spool.spool import files
-from forgather_spool.spool.files import together
+from forgather_spool.spool.files import together, writer
 from forgather_spool.spool.names import entry_name, in_start_order, member_id, new_job_id, parse_entries
 from forgather_spool.spool.queue import Spool
 
 LINKS_PER_FILE = 50_000  # ext4 allows a file 65,000 names
 FEW = 16  # so many files are synced one by one: a sync of the whole file system waits for everybody's data
+ALONE = 1_000  # so many a process writes by itself: a second one costs what it saves with the next thousand
 MARK = "spec.json"  # what becomes of a dropped array: in a folder of tmp/ it says that the members stand
 
 
@@ -55,6 +58,7 @@ class Batch:
         self._has_held = False
         self._last_id = self.batch_id
         self._written: list[str] = []
+        self._writer: writer.Writer | None = None
         files.make_directory(self._folder)
 
     def __enter__(self) -> Batch:
@@ -79,8 +83,11 @@ class Batch:
         folder = self._folder_of(spec)
         text = dump(spec) if data is None else data
         members = members_of(spec)
+        if len(self.job_ids) == ALONE:
+            self._writer = writer.start(self._folder)
         if members is None:
-            self._write(f"{folder}/{entry_name(job_id, priority)}", text)
+            write = self._write if self._writer is None else self._writer.write
+            write(f"{folder}/{entry_name(job_id, priority)}", text)
             self.job_count += 1
         else:
             self._write_members([f"{folder}/{entry_name(member_id(job_id, i), priority)}" for i in members], text)
@@ -116,6 +123,8 @@ class Batch:
 
     def abandon(self) -> None:
         """None of them ever was. Cannot fail: what is left is swept."""
+        if self._writer is not None:
+            self._writer.stop()
         try:
             remove_folder(self._folder)
         except StorageFailed:
@@ -135,7 +144,9 @@ class Batch:
                 source = path
 
     def _make_durable(self) -> None:
-        if len(self._written) > FEW:
+        if self._writer is not None:
+            self._writer.finish()
+        if self._writer is not None or len(self._written) > FEW:
             together.sync_file_system(self._folder)
             return
         for path in self._written:

@@ -17,6 +17,8 @@ RUNNER = "tests/story/test_runner.py"
 DISPATCHER = "tests/story/test_dispatcher.py"
 BAD_MOMENTS = "tests/spool/test_bad_moments.py"
 BATCH = "tests/spool/test_batch.py"
+LARGE_BATCH = "tests/spool/test_large_batch.py"
+WRITER = "tests/spool/test_writer.py"
 ORDER = "tests/spool/test_order.py"
 UNIQUE = "tests/spool/test_unique.py"
 WAITLIST = "tests/spool/test_waitlist.py"
@@ -337,5 +339,33 @@ FAULTS = (
         "            if facts.result and not had_ended:\n",
         "            if False:\n",
         "tests/spool/test_settle.py::test_a_result_that_comes_between_two_looks_is_decided_on",
+    ),
+    Fault(
+        "a batch is synced while its second process still writes",
+        "spool/batch.py",
+        "            self._writer.finish()\n",
+        "            pass\n",
+        f"{LARGE_BATCH}::test_the_one_sync_comes_after_the_last_file",
+    ),
+    Fault(
+        "how the second process ended is not asked",
+        "spool/files/writer.py",
+        "        if status != 0:\n",
+        "        if status > 254:\n",
+        f"{LARGE_BATCH}::test_whichever_is_killed_anywhere_all_are_submitted_or_none",
+    ),
+    Fault(
+        "a second process writes on without its first",
+        "spool/files/writer.py",
+        "                if os.getppid() != parent:\n",
+        "                if False:\n",
+        f"{WRITER}::test_whose_parent_is_dead_writes_nothing_more",
+    ),
+    Fault(
+        "a batch is given up while its second process still writes",
+        "spool/batch.py",
+        "            self._writer.stop()\n",
+        "            pass\n",
+        f"{LARGE_BATCH}::test_a_batch_that_is_given_up_leaves_nothing_and_nobody",
     ),
 )

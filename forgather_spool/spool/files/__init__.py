@@ -14,6 +14,7 @@ stay what they are: they are answers, not failures.
     writing    a file appears whole or not at all
     moving     renames, marks, directories
     together   many files, one sync; imported by its own name
+    writer     a second process that creates them; imported by its own name
 """
 
 from __future__ import annotations

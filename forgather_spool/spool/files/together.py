@@ -27,15 +27,28 @@ def write_new(path: str, data: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
             os.fchmod(fd, FILE_MODE)
-            written = os.write(fd, data)
-            while written < len(data):
-                written += os.write(fd, data[written:])
+            _fill(fd, data)
         finally:
             os.close(fd)
     except FileExistsError:
         raise
     except OSError as error:
         raise failed("write", path, error) from None
+
+
+def write_new_unmasked(path: str, data: bytes) -> None:
+    """As `write_new`, with a call less, for a process whose umask takes nothing away. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+    try:
+        _fill(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _fill(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, data[written:])
 
 
 def write_new_from(path: str, chunks: Iterable[bytes]) -> None:
