@@ -17,6 +17,8 @@ from forgather_spool.document import Document, dump
 async def body_of(request: web.BaseRequest, *, limit_bytes: int, within_s: float) -> bytes:
     """The whole of it. Raises guard.Refused: it is larger, or does not come in time."""
     data = b""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     try:
         async with asyncio.timeout(within_s):
             while chunk := await request.content.readany():

@@ -172,6 +172,8 @@ class Api:
         return {"unloaded": name, "readers": readers}
 
     async def _load(self, request: web.BaseRequest, name: str) -> Answer:
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Denied(415, "the body must not be compressed")
         try:
             body = parse(await _body(request))
         except BadDocument as error:
@@ -274,7 +276,8 @@ def wants_arrow(accepts: list[str]) -> bool:
 
 
 def _told(error: Exception, location: str) -> str:
-    text = " ".join(str(error).split())
+    hint = getattr(error, "hint", "")
+    text = " ".join((f"{error}: {hint}" if hint and "/" not in hint else str(error)).split())
     if location.startswith("/"):
         text = text.replace(location, "the data set")
     return text if "/" not in text or not location.startswith("/") else f"cannot be loaded: {type(error).__name__}"

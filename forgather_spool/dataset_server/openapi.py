@@ -103,6 +103,7 @@ _WHY = {
     409: "The data changed on disk.",
     412: "Another content than If-Match names.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     500: "The data cannot be loaded.",
     505: "HTTP/1.0: no chunks, so no sure end.",
     503: "Too many at once, or the disk refuses now.",
@@ -133,7 +134,7 @@ def _load() -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": _answer("Its handle.", _ref("Handle")),
-            **_errors(401, 404, 408, 413, 500, 503),
+            **_errors(401, 404, 408, 413, 415, 500, 503),
         },
     }
 

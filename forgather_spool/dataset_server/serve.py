@@ -14,11 +14,9 @@ import contextlib
 import logging
 import os
 import resource
-import shutil
 import signal
 import socket
 import ssl
-import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -33,6 +31,7 @@ from forgather_spool.dataset_server import loading, policy
 from forgather_spool.dataset_server.api import Api
 from forgather_spool.dataset_server.handles import Handles, Load
 from forgather_spool.dataset_server.memory import leave_pandas_out
+from forgather_spool.dataset_server.notes import folder_of_notes
 from forgather_spool.dataset_server.settings import Settings
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.tokens import Token, token_for
@@ -131,14 +130,11 @@ def serve(listening: Listening) -> int:
     _use_few_arenas()
     if not settings.allow_downloads:  # those the `datasets` library reads, which may use pandas for it
         leave_pandas_out()
-    folder = tempfile.mkdtemp(prefix="forgather-dataset-")
     stats = Stats(settings.workers)
-    try:
+    with folder_of_notes() as folder:
         if settings.workers == 1:
             return asyncio.run(_serve(listening, listening.sockets[0], stats, folder, load))
         return _Processes(listening, stats, folder, load).run()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _serve(listening: Listening, mine: socket.socket, stats: Stats, folder: str, load: Load) -> int:

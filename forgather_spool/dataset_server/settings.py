@@ -84,11 +84,14 @@ def merged(given: Mapping[str, object], file: Mapping[str, object]) -> Settings:
         for key, value in source.items():
             _check(key, value)
         _check_auth(source)
+    file = {**file, "log_level": str(file["log_level"]).upper()} if file.get("log_level") else file
     chosen = {key: value for key, value in file.items() if not (key in AUTH and any(one in given for one in AUTH))}
     chosen |= given
     chosen["local"] = {**_mapping(file.get("local")), **_mapping(given.get("local"))}
     chosen["allow_host"] = tuple(str(name).lower() for name in _listed(chosen.get("allow_host")))
     chosen = {key: value for key, value in chosen.items() if value is not None}
+    if "host" in chosen:
+        chosen["host"] = _address(str(chosen["host"]))
     return _checked(Settings(**chosen))  # type: ignore[arg-type]
 
 
@@ -155,7 +158,7 @@ def _check(key: str, value: object) -> None:
     low, high = _BOUNDS.get(key, (0, 0))
     if key in _BOUNDS and not (isinstance(value, (int, float)) and low <= value <= high):
         raise UsageError(f"{key}: expected {low:g} to {high:g}, got {value!r}")
-    if key == "log_level" and value not in LOG_LEVELS:
+    if key == "log_level" and str(value).upper() not in LOG_LEVELS:
         raise UsageError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, got {value!r}")
 
 
@@ -168,9 +171,22 @@ def _check_auth(source: Mapping[str, object]) -> None:
 def _mapping(value: object) -> dict[str, str]:
     if value is None:
         return {}
-    if not isinstance(value, Mapping) or not all(isinstance(v, str) and isinstance(k, str) for k, v in value.items()):
+    if not isinstance(value, Mapping):
         raise UsageError("local: expected names and paths", hint="local: {stories: /data/tinystories}")
+    for name, path in value.items():
+        if not isinstance(name, str):  # YAML reads 2024, null and yes as something else than text
+            raise UsageError(f"local: {name!r} is no text", hint="quote the name")
+        if not isinstance(path, str):
+            raise UsageError(f"local: {name}: expected a path, got {path!r}")
     return dict(value)
+
+
+def _address(host: str) -> str:
+    found = host.strip()
+    found = found[1:-1] if found.startswith("[") and found.endswith("]") else found  # as an URL has an IPv6 address
+    if not found:
+        raise UsageError("host: an empty address", hint='"0.0.0.0" for all addresses')
+    return found
 
 
 def _listed(value: object) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,32 @@ def test_what_json_cannot_tell_is_said_in_json(served: Served, stories: Path, ca
     assert served.get(f"/v1/datasets/{handle}/iter").status == 406
     assert served.arrow(handle).num_rows == 1
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_compressed_body_is_refused_for_what_it_is(served: Served) -> None:
+    answer = served.ask("POST", "/v1/load", {"path": "local/stories"}, headers={"Content-Encoding": "gzip"})
+
+    assert (answer.status, answer.json["error"]) == (415, "the body must not be compressed")
+
+
+def test_who_waits_to_be_asked_for_the_body_is_asked(served: Served) -> None:
+    """Expect: 100-continue (RFC 9110, 10.1.1): some clients send no body before, and the request timed out."""
+    body = b'{"path": "local/stories"}'
+    head = f"POST /v1/load HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {served.token}\r\n"
+    with socket.create_connection(("127.0.0.1", served.listening.port), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        asked = connection.recv(100)
+        connection.sendall(body)
+        answer = connection.recv(4096)
+
+    assert asked == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_what_there_is_to_choose_from_is_told(served: Served) -> None:
+    answer = served.ask("POST", "/v1/load", {"path": "local/stories", "split": "test"})
+
+    assert (answer.status, "there is train" in answer.json["error"]) == (404, True)
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(served: Served) -> None:

@@ -119,6 +119,31 @@ def test_several_processes_share_handles_and_one_that_dies_comes_back(environ: d
     assert stats["processes"] == 3
 
 
+def test_the_folder_of_a_killed_server_goes_with_the_next_start(
+    environ: dict[str, str], start: Start, tmp_path: Path
+) -> None:
+    """And that of one that lives stays, its processes killed or not."""
+    environ["TMPDIR"] = str(tmp_path)
+
+    def folders() -> set[Path]:
+        return set(tmp_path.glob("forgather-dataset-*"))
+
+    living, url = start("--workers", "2")
+    (lived_in,) = folders()
+    killed, _ = start()
+    (left,) = folders() - {lived_in}
+    killed.kill()
+    killed.wait()
+    third, _ = start()
+
+    assert left not in folders() and lived_in in folders() and len(folders()) == 2
+    assert sorted(whole(environ, url)) == list(range(ROWS))
+    for process in (living, third):
+        process.terminate()
+        process.wait(timeout=30)
+    assert not folders()
+
+
 def test_processes_end_with_a_server_that_is_killed(environ: dict[str, str], start: Start) -> None:
     """None of them goes on holding the port."""
     process, _ = start("--workers", "2")

@@ -132,6 +132,7 @@ def test_a_file_named_is_read_in_place_of_the_default(tmp_path: Path, started: A
         "local: [a, b]", "local: {a: 5}", "local: {a/b: /}", "local: {a: /does/not/exist}", "workers: 0",
         "no_auth: true\nauth_token: x", "config: other.yaml", "help: true", "- a list", "a text", "port: [",
         "1: 2", "idle_timeout: -1", "allow_host: name", "tls_cert: /x", "? {a: b}\n: 1", "a: &x [*x]",
+        "local: {2024: /}", "local: {null: /}", "host: ' '", "host: '[]'",
     ],
 )  # fmt: skip
 def test_what_a_config_cannot_mean_is_an_error(tmp_path: Path, text: str) -> None:
@@ -141,6 +142,16 @@ def test_what_a_config_cannot_mean_is_an_error(tmp_path: Path, text: str) -> Non
 
     with pytest.raises((UsageError, UnreadableFile)):
         merged({}, read_file(str(path)))
+
+
+def test_an_address_may_be_written_as_in_an_url_and_a_level_in_lower_case(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("host: '[::1]'\nlog_level: debug")
+
+    found = merged({}, read_file(str(path)))
+
+    assert (found.host, found.log_level) == ("::1", "DEBUG")
+    assert merged({"host": " 127.0.0.1 "}, {}).host == "127.0.0.1"
 
 
 def test_a_wrong_token_in_a_file_is_not_repeated(tmp_path: Path) -> None:
