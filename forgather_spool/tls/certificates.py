@@ -114,6 +114,11 @@ def certificate_of(text: bytes) -> bytes:
     return _text(_certificates(text)[0])
 
 
+def each_of(text: bytes) -> list[bytes]:
+    """Every certificate of a PEM text by itself, without keys. Raises UnreadableFile: there is none."""
+    return [_text(found) for found in _certificates(text)]
+
+
 def chain_of(text: bytes) -> bytes:
     """All certificates of a PEM text, without keys."""
     return b"".join(_text(found) for found in _certificates(text))
@@ -219,7 +224,9 @@ def _certificates(text: bytes) -> list[x509.Certificate]:
         found: list[x509.Certificate] = x509.load_pem_x509_certificates(text)
         return found
     except Exception as error:  # as above
-        raise UnreadableFile(f"no certificate in PEM form: {_first_line(error)}") from None
+        reason = _first_line(error).partition(". See ")[0]  # the rest is about the library
+        hint = "openssl x509 -inform der -in FILE makes PEM of DER"
+        raise UnreadableFile(f"no certificate in PEM form: {reason}", hint=hint) from None
 
 
 def _first_line(error: Exception) -> str:

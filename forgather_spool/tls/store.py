@@ -89,6 +89,9 @@ class Store:
         if not authority and not own:
             message = "this host's certificate was issued elsewhere: renew it there"
             raise UsageError(message, hint="then: forgather tls install --cert FILE --key FILE")
+        if not authority and certificates.read(self.authority()).days_left(now) < 1:
+            message = "this host's authority has expired, and with it all that it could issue"
+            raise UsageError(message, hint="forgather tls renew --ca, then import-ca on every client")
         if authority:
             name = certificates.read(self.authority()).subject.removeprefix("CN=")
             self._put(self.authority_path, certificates.make_authority(name, now))
@@ -99,18 +102,22 @@ class Store:
         """Use a certificate made elsewhere, as `certificates.joined` gives it."""
         self._put(self.server_path, pair)
 
-    def trust(self, name: str, authority: bytes) -> None:
-        """Believe hosts that this authority vouches for.
+    def trust(self, name: str, authority: bytes, *, replace: bool = True) -> None:
+        """Believe hosts that this authority vouches for, and with `replace` not those of another of this name any more.
 
         Raises:
-            UsageError: it is no authority's certificate, or the name cannot be a file's.
+            UsageError: it is no authority's certificate, the name cannot be a file's, or is another's.
         """
         if not NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name an authority", hint="letters, digits, dot, dash: --name lab")
         facts = certificates.read(authority)
         if not facts.is_authority:
             raise UsageError("this is a host's certificate, not an authority's", hint="forgather tls export-ca, there")
-        self._put(f"{self.trusted_path}/{name}.crt", certificates.certificate_of(authority))
+        text = certificates.certificate_of(authority)
+        if not replace and self.trusted().get(name, text) != text:
+            message = f"another authority is called {name} here: of a host called alike, or of before it was renewed"
+            raise UsageError(message, hint=f"--name OTHER keeps both, --name {name} puts this in its place")
+        self._put(f"{self.trusted_path}/{name}.crt", text)
 
     def clean(self) -> list[str]:
         """Remove every file of ours, the server's first; their paths. What is not ours stays."""

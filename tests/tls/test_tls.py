@@ -121,6 +121,40 @@ def test_a_new_authority_is_not_believed_by_who_imported_the_old_one(store: Stor
         shake_hands(contexts.server_context(store), contexts.client_context(nobody), "data.example")
 
 
+def test_an_authority_that_has_expired_makes_no_certificate_that_has(store: Store) -> None:
+    """It made one, valid until now, and said nothing."""
+    later = datetime.now(UTC) + timedelta(days=certificates.AUTHORITY_DAYS)
+    before = store.server()
+
+    with pytest.raises(UsageError, match="expired"):
+        store.renew(authority=False, more_names=[], now=later)
+
+    assert store.server() == before
+    store.renew(authority=True, more_names=[], now=later)
+    assert certificates.read(store.server()).days_left(later) >= certificates.HOST_DAYS - 1
+
+
+def test_an_authority_of_the_same_name_takes_no_ones_place_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hosts called alike: clients of the first believed it no more. Of several in a file one was taken."""
+    run = click.testing.CliRunner().invoke
+    now = datetime.now(UTC)
+    made = [certificates.certificate_of(certificates.make_authority(name, now)) for name in ("one", "one", "two")]
+    monkeypatch.setenv("FORGATHER_TLS_DIR", str(tmp_path / "tls"))
+    store = Store(str(tmp_path / "tls"))
+
+    both = run(command.tls, ["import-ca", "-"], input=made[0] + made[2])
+    again = run(command.tls, ["import-ca", "-"], input=made[0])
+    other = run(command.tls, ["import-ca", "-"], input=made[1])
+
+    assert (both.exit_code, again.exit_code) == (0, 0)
+    assert isinstance(other.exception, UsageError) and "--name one" in other.exception.hint
+    assert store.trusted() == {"one": made[0], "two": made[2]}
+    run(command.tls, ["import-ca", "--name", "one", "-"], input=made[1])
+    assert store.trusted() == {"one": made[1], "two": made[2]}
+
+
 def test_a_certificate_made_elsewhere_is_installed_and_not_renewed_here(store: Store) -> None:
     other = trustme.CA()
     made = other.issue_cert("data.example")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 NAMES = click.option("--hostname", multiple=True, metavar="NAME", help="A name clients use for this host. Repeatable.")
 ADDRESSES = click.option("--ip", multiple=True, metavar="ADDRESS", help="An address clients use. Repeatable.")
+
+
+RENEWED = {
+    "server": "forgather tls renew",
+    "own CA": "forgather tls renew --ca, then import-ca on every client",
+    "trusted": "forgather tls import-ca, of a new one from its host",
+}
 
 
 @click.group()
@@ -72,11 +80,11 @@ def status(json_: bool) -> None:
                 click.echo(f"{'':<10} for {shown(', '.join(row['names']))}")
     for row in rows:
         if 0 <= row["days_left"] < _warn_days():
-            warn(f"{row['role']} {row['subject']} expires in {row['days_left']} days: forgather tls renew")
+            warn(f"{row['role']} {row['subject']} expires in {row['days_left']} days: {RENEWED[row['role']]}")
     if not rows:
         raise Missing("there is no certificate here", hint="forgather tls init")
     if expired := [row for row in rows if row["days_left"] < 0]:
-        raise JobFailed(f"{expired[0]['role']} {expired[0]['subject']} has expired", hint="forgather tls renew")
+        raise JobFailed(f"{expired[0]['role']} {expired[0]['subject']} has expired", hint=RENEWED[expired[0]["role"]])
 
 
 @tls.command()
@@ -89,7 +97,7 @@ def renew(ca: bool, add_hostname: tuple[str, ...], add_ip: tuple[str, ...]) -> N
     store.renew(authority=ca, more_names=(*add_hostname, *add_ip))
     _print_server(store)
     if ca:
-        click.echo("the authority is new: export-ca, and import-ca on every client")
+        click.echo("the authority is new: export-ca, and on every client import-ca --name, in the place of the old one")
 
 
 @tls.command("export-ca")
@@ -117,15 +125,24 @@ def import_ca(path: str, name: str | None) -> None:
     """Believe another host's authority. `-` reads stdin.
 
     Compare the fingerprint printed with the one export-ca printed: whoever
-    gives you the file decides whom you will send your token to.
+    gives you the file decides whom you will send your token to. Of several
+    authorities in the file each is believed. --name takes the place of one
+    that was called so.
     """
     from forgather_spool.tls import certificates
 
-    text = _read(path)
-    facts = certificates.read(text)
-    name = name or "".join(c if c.isalnum() or c in "._-" else "-" for c in facts.subject.removeprefix("CN="))
-    _store().trust(name.encode("ascii", "replace").decode().replace("?", "-"), text)
-    click.echo(f"trusted: {shown(facts.subject)}\nfingerprint: {facts.fingerprint}")
+    _believe(_store(), certificates.each_of(_read(path)), name, replace=name is not None)
+
+
+def _believe(store: Store, authorities: Sequence[bytes], name: str | None, *, replace: bool) -> None:
+    from forgather_spool.tls import certificates
+
+    for number, text in enumerate(authorities, 1):
+        facts = certificates.read(text)
+        called = name or "".join(c if c.isalnum() or c in "._-" else "-" for c in facts.subject.removeprefix("CN="))
+        called = called.encode("ascii", "replace").decode().replace("?", "-")
+        store.trust(f"{called}-{number}" if name and number > 1 else called, text, replace=replace)
+        click.echo(f"trusted: {shown(facts.subject)}\nfingerprint: {facts.fingerprint}")
 
 
 @tls.command()
@@ -148,8 +165,7 @@ def install(cert: str | None, key: str | None, ca: str | None) -> None:
         store.install(pair)
         _print_server(store)
     if authority is not None:
-        store.trust("installed", authority)
-        click.echo(f"trusted: {shown(certificates.read(authority).subject)}")
+        _believe(store, certificates.each_of(authority), "installed", replace=True)
 
 
 @tls.command()
