@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from forgather_spool.errors import ForgatherError, UsageError
@@ -81,9 +81,32 @@ def _split(url: str) -> tuple[str, str, int, str]:
         raise UsageError("this is no URL of a dataset server", hint=hint) from None
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError("a dataset server's URL holds no name, token or query", hint=f"{TOKEN_VARIABLE} for the token")
-    if parts.scheme not in _PORTS or not parts.hostname:
+    if parts.scheme not in _PORTS or not _is_host(parts.hostname) or port == 0:
         raise UsageError("this is no URL of a dataset server", hint=hint)
-    return parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/")
+    return parts.scheme, str(parts.hostname), port or _PORTS[parts.scheme], parts.path.rstrip("/")
+
+
+def _is_host(name: str | None) -> bool:
+    """Whether the HTTP library takes it for one: it raises at blanks and control characters."""
+    return bool(name) and all(letter > " " and letter != "\x7f" for letter in str(name))
+
+
+def connection_hint(address: Address, error: Exception, otherwise: str) -> str:
+    """What may help where no connection came about: TLS met by none, or the other way, looks like noise."""
+    if address.scheme == "https" and "WRONG_VERSION_NUMBER" in str(error):
+        return f"it speaks no TLS: {replace(address, scheme='http').url}"
+    if address.scheme == "http" and isinstance(error, http.client.RemoteDisconnected):
+        return f"it may speak TLS: {replace(address, scheme='https').url}"
+    return otherwise
+
+
+def verification_hint(code: int) -> str:
+    """What helps when a certificate could not be verified, by its X509_V_ERR (62, 64: another name; 10: expired)."""
+    if code in (62, 64):
+        return "use a name it is for, or on its host: forgather tls renew --add-hostname NAME (--add-ip ADDRESS)"
+    if code == 10:
+        return "on its host: forgather tls renew, and start the server again"
+    return "forgather tls import-ca CA.crt, from the server's forgather tls export-ca"
 
 
 def _token_for(host: str, port: int) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from forgather_spool.dataset.address import SERVER_VARIABLE
@@ -46,7 +47,8 @@ def fast_load_iterable_dataset(
     if length_estimate not in ("static", "dynamic", "exact"):
         raise UsageError(f"length_estimate {length_estimate!r}", hint="one of static, dynamic, exact")
     base, start, stop = parse_split(split)
-    request = {"path": os.fspath(path), "name": name, "split": base, "data_files": data_files, "revision": revision}
+    files = _texts(data_files)
+    request = {"path": os.fspath(path), "name": name, "split": base, "data_files": files, "revision": revision}
     if servers := os.environ.get(SERVER_VARIABLE, "").strip():
         rows = _remote(servers, {**request, "force_reindex": force_reindex, "num_proc": num_proc}, load_dataset_kwargs)
     else:
@@ -62,6 +64,15 @@ def fast_load_iterable_dataset(
         )
     data = ComposableIterableDataset(rows, length_estimate=length_estimate, reset_length_on_iter=reset_length_on_iter)
     return data if start is None and stop is None else data.slice(start, stop)
+
+
+def _texts(data_files: Any) -> Any:
+    """`data_files` with paths as texts, which a server can be sent."""
+    if isinstance(data_files, Mapping):
+        return {split: _texts(files) for split, files in data_files.items()}
+    if data_files is None or isinstance(data_files, (str, os.PathLike)):
+        return data_files if data_files is None else os.fspath(data_files)
+    return [_texts(one) for one in data_files]
 
 
 def _remote(servers: str, request: dict[str, Any], dropped: dict[str, Any]) -> Rows:

@@ -59,6 +59,11 @@ def test_order_and_values_are_those_of_the_files(
     assert whole(there.shuffle(9), walk) == whole(here.shuffle(9), walk)
 
 
+def test_data_files_may_be_paths_of_any_kind(served: Served, from_servers: Load) -> None:
+    for files in (Path("*.arrow"), [Path("a.arrow"), "b.arrow"], {"train": Path("a.arrow")}):
+        assert len(from_servers(served, data_files=files)) > 0
+
+
 def test_split_bounds_are_applied_by_the_client(
     served: Served, here: ComposableIterableDataset, from_servers: Load
 ) -> None:

@@ -13,8 +13,11 @@ import pytest
 
 trustme = pytest.importorskip("trustme")
 
+from forgather_spool.cli.dataset.server_asking import get
+from forgather_spool.dataset.address import parse_address
+from forgather_spool.dataset.remote.server import Server
 from forgather_spool.dataset_server.api import ROUTES
-from forgather_spool.errors import Busy, UsageError
+from forgather_spool.errors import Busy, ForgatherError, UsageError
 from forgather_spool.tls.contexts import client_context
 from forgather_spool.tls.store import default_store
 from tests.dataset_server.serving import Served
@@ -195,6 +198,33 @@ def test_tls_is_spoken_once_init_was_run_and_clients_verify_it(tmp_path: Path, s
         trustme.CA().configure_trust(stranger)
         with pytest.raises(ssl.SSLCertVerificationError):
             server.connect(stranger).request("GET", "/v1/health")
+
+
+def test_whoever_meets_tls_the_wrong_way_is_told_the_right_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each said "forgather dataset-server status" or "import-ca", which do not help."""
+
+    def hint(url: str) -> str:
+        with pytest.raises(ForgatherError) as said:
+            Server(parse_address(url, "token")).load({"path": "local/stories"})
+        with pytest.raises(ForgatherError) as shown:
+            get(parse_address(url, "token"), "/v1/health")
+        assert shown.value.hint == said.value.hint
+        return said.value.hint
+
+    with Served(tmp_path / "home") as server:
+        assert f"http://127.0.0.1:{server.port}" in hint(f"https://127.0.0.1:{server.port}")
+    default_store().init(["127.0.0.1"], authority_name="lab", force=False)
+    with Served(tmp_path / "home") as server:
+        assert f"https://127.0.0.1:{server.port}" in hint(f"http://127.0.0.1:{server.port}")
+        assert "--add-hostname" in hint(f"https://localhost:{server.port}")
+        monkeypatch.setenv("FORGATHER_TLS_DIR", str(tmp_path / "elsewhere"))
+        assert "import-ca" in hint(f"https://127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize("url", ["http://a b:1", "http://a\x7fb", "http://127.0.0.1:0", "http://", "127.0.0.1:8766"])
+def test_what_is_no_url_is_said_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(UsageError, match="no URL of a dataset server"):
+        parse_address(url)
 
 
 def test_streams_over_tls_are_whole(tmp_path: Path, stories: Path) -> None:

@@ -11,7 +11,15 @@ import click
 
 from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.show import shown
-from forgather_spool.dataset.address import DEFAULT_PORT, SERVER_VARIABLE, TOKEN_VARIABLE, Address, parse_address
+from forgather_spool.dataset.address import (
+    DEFAULT_PORT,
+    SERVER_VARIABLE,
+    TOKEN_VARIABLE,
+    Address,
+    connection_hint,
+    parse_address,
+    verification_hint,
+)
 from forgather_spool.errors import ForgatherError, JobFailed, Missing, UsageError
 
 ANSWER_TIMEOUT_S = 30.0
@@ -75,11 +83,12 @@ def get(address: Address, path: str) -> dict[str, Any]:
         answer = connection.getresponse()
         status, data = answer.status, answer.read(MAX_ANSWER_BYTES)
     except ssl.SSLCertVerificationError as error:
-        hint = "forgather tls import-ca CA.crt, from the server's forgather tls export-ca"
+        hint = verification_hint(error.verify_code)
         raise Missing(f"{address.url} cannot be verified: {error.verify_message}", hint=hint) from None
     except (OSError, http.client.HTTPException) as error:
         message = f"no dataset server answers at {address.url}: {error or type(error).__name__}"
-        raise Missing(message, hint="forgather dataset-server start, or --server URL") from None
+        hint = connection_hint(address, error, "forgather dataset-server start, or --server URL")
+        raise Missing(message, hint=hint) from None
     finally:
         connection.close()
     return _object(address, status, data)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from forgather_spool.dataset.address import TOKEN_VARIABLE, Address
+from forgather_spool.dataset.address import TOKEN_VARIABLE, Address, connection_hint, verification_hint
 from forgather_spool.dataset.errors import BrokenStream, ContentChanged, ServerRefused, ServerUnreachable
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset.order import Order
@@ -172,12 +172,13 @@ class Server:
             return self._asked(connection, method, path, body, sent, timeout_s)
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            hint = "forgather tls import-ca CA.crt, from the server's forgather tls export-ca"
+            hint = verification_hint(error.verify_code)
             raise ServerRefused(f"{self.url} cannot be verified: {error.verify_message}", hint=hint) from None
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             kind = NoAnswer if isinstance(error, TimeoutError) else ServerUnreachable
-            raise kind(f"{self.url}: {_words(error)}", hint="forgather dataset-server status") from None
+            hint = connection_hint(self.address, error, "forgather dataset-server status")
+            raise kind(f"{self.url}: {_words(error)}", hint=hint) from None
 
     def _asked(
         self,
@@ -218,7 +219,10 @@ class Server:
             return HandleGone(message)
         if answer.status in LATER or not 400 <= answer.status < 500:  # a 3xx or 2xx is damage, or no server of ours
             return ServerUnreachable(message, retry_after_s=_seconds(answer.headers.get("Retry-After")))
-        return ServerRefused(message, hint="forgather dataset-server local and cache list what a server has")
+        hint = "forgather dataset-server local and cache list what a server has"
+        if "Host header" in said:
+            hint = "use the address the server listens on, or start it with --allow-host NAME"
+        return ServerRefused(message, hint=hint)
 
     @property
     def _token_words(self) -> str:
