@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    _open_what_is_closed()
+    _open_what_is_closed(("stdout", 1), ("stderr", 2))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name may hold what the terminal's encoding cannot say
             stream.reconfigure(errors="backslashreplace")
@@ -71,6 +71,8 @@ def _run(words: list[str]) -> int:
         code = status.run(words[2:])
         if code is not None:
             return code
+    if words[:1] != ["submit"]:  # which says so where it was to read its jobs from there
+        _open_what_is_closed(("stdin", 0))
     from forgather_spool.cli import packages
 
     packages.make_findable()
@@ -86,13 +88,13 @@ def _announce() -> None:
     wake.announce(Paths(default_home()))
 
 
-def _open_what_is_closed() -> None:
-    """After ``>&-`` what is said goes nowhere, and no file of ours gets the number of stdout."""
-    for name, fd in (("stdout", 1), ("stderr", 2)):
+def _open_what_is_closed(*streams: tuple[str, int]) -> None:
+    """After ``>&-`` what is said goes nowhere, after ``<&-`` nothing comes; no file of ours gets their numbers."""
+    for name, fd in streams:
         if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_WRONLY)
+            null = os.open(os.devnull, os.O_WRONLY if fd else os.O_RDONLY)
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
             os.set_inheritable(fd, True)
-            setattr(sys, name, os.fdopen(fd, "w"))
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r"))

@@ -113,6 +113,28 @@ def test_a_closed_stdout_or_stderr_is_no_bug(tmp_path, words, closed):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("sched cleanup", 0),
+        ("import -", 65),
+        ("sched edit x", 2),
+        ("job abort x", 2),
+        ("top", 2),
+        ("submit --batch -", 2),
+    ],
+)
+def test_a_closed_stdin_is_one_from_which_nothing_comes(tmp_path, words, code):
+    """As some cron jobs and services start us; it was called a bug of ours."""
+    environ = {"PATH": "/usr/bin:/bin", "FORGATHER_HOME": str(tmp_path / "home"), "EDITOR": "true"}
+    line = f"{sys.executable} {FORGATHER} {words} <&-"
+
+    done = subprocess.run(["sh", "-c", line], env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == code, done.stderr
+    assert code == 0 or done.stderr.startswith("error: ")
+
+
 @pytest.mark.parametrize("words", ["sched status", "submit --quiet true", "submit --dry-run true"])
 def test_an_answer_that_finds_no_room_is_an_error_and_not_silence(tmp_path, words):
     environ = {"PATH": "/usr/bin:/bin", "FORGATHER_HOME": str(tmp_path / "home"), "FORGATHER_NO_WAKE": "1"}
