@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from forgather_spool.cli.machine.metrics import gauges, metrics
 from forgather_spool.cli.machine.prometheus import Gauge, Sample, as_text
-from forgather_spool.errors import StorageFailed
+from forgather_spool.errors import StorageFailed, UsageError
 from forgather_spool.spool import settings
 from forgather_spool.spool.names import submitted_unix_s
 from forgather_spool.spool.queue import Spool
@@ -135,6 +135,25 @@ def test_a_file_for_node_exporter_is_replaced_whole_and_readable_to_it(spool: Sp
     assert ("forgather_jobs", "waiting") in scraped(target.read_text())
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     assert os.listdir(target.parent) == ["forgather.prom"]
+
+
+def test_only_a_plain_file_is_replaced(spool: Spool, tmp_path: Path) -> None:
+    """As root, --output /dev/null made a file of the device, for every program on the machine."""
+    device, plain = tmp_path / "device", tmp_path / "x.prom"
+    os.mkfifo(device)
+    (tmp_path / "to-device").symlink_to(device)
+    (tmp_path / "to-plain").symlink_to(plain)
+
+    for name in ("device", "to-device", "."):
+        assert isinstance(CliRunner().invoke(metrics, ["--output", str(tmp_path / name)]).exception, UsageError)
+    CliRunner().invoke(metrics, ["--output", str(tmp_path / "to-plain")])
+
+    assert device.is_fifo() and (tmp_path / "to-device").is_symlink()
+    assert plain.read_text() and (tmp_path / "to-plain").is_symlink()
+
+
+def test_a_dash_is_stdout(spool: Spool) -> None:
+    assert CliRunner().invoke(metrics, ["--output", "-"]).stdout.startswith("# HELP forgather_info")
 
 
 def test_a_full_disk_leaves_the_old_file(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

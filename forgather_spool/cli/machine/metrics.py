@@ -19,7 +19,7 @@ from forgather_spool.cli.gpu.cards import Card, look_at_cards
 from forgather_spool.cli.machine.prometheus import Gauge, Sample, as_text, by_label, gauge
 from forgather_spool.dispatcher.published import host_document
 from forgather_spool.dispatcher.wake import is_awake
-from forgather_spool.errors import BadDocument, UnreadableFile
+from forgather_spool.errors import BadDocument, UnreadableFile, UsageError
 from forgather_spool.host import proc
 from forgather_spool.job import State, parse_at
 from forgather_spool.outcome import outcome_as_document
@@ -41,20 +41,29 @@ CARD_STATES = ("used", "foreign", "free", "disabled", "excluded", "broken")
 
 
 @click.command()
-@click.option("--output", metavar="FILE", help="Replace FILE in one step instead; its name ends in .prom.")
+@click.option("--output", metavar="FILE", help="Replace FILE in one step instead; its name ends in .prom. - is stdout.")
 def metrics(output: str | None) -> None:
     """The queue as Prometheus metrics: jobs by state, outcomes, cards, is a dispatcher awake.
 
     For node_exporter: --collector.textfile.directory=DIR, and every minute
     `forgather metrics --output DIR/forgather.prom`.
     """
+    target = None if output in (None, "-") else _file_at(str(output))
     spool = Spool()
     spool.check()
     text = as_text(list(gauges(spool, time.time())))
-    if output is None:
+    if target is None:
         click.echo(text, nl=False)
     else:
-        files.publish(os.path.abspath(output), text.encode())
+        files.publish(target, text.encode())
+
+
+def _file_at(output: str) -> str:
+    """The file to replace, where it lies. Raises UsageError: replacing what is there would do harm."""
+    path = os.path.realpath(output)
+    if os.path.lexists(path) and not os.path.isfile(path):  # root could replace /dev/null for all
+        raise UsageError(f"--output {output}: is there, and no plain file", hint="name a file, or - for stdout")
+    return path
 
 
 def gauges(spool: Spool, now: float) -> Iterator[Gauge]:
