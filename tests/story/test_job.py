@@ -542,6 +542,20 @@ def test_a_key_counts_for_reruns_too(spool: Spool) -> None:
         assert first in str(refused)
 
 
+def test_of_several_reruns_each_is_a_line_and_the_first_starts_though_the_second_is_refused(
+    spool: Spool, nudged: list[str]
+) -> None:
+    """Nobody was woken for it; and two JSON documents one after the other are none."""
+    both = [builders.ended(spool)[1], builders.ended(spool, unique="nightly")[1]]
+
+    told = [json.loads(line) for line in printed("rerun", "--json", *both).splitlines()]
+    assert [one["rerun_of"] for one in told] == both
+
+    nudged.clear()
+    assert isinstance(failure("rerun", *both), Busy)
+    assert nudged
+
+
 def test_what_rerun_changes_has_to_be_as_at_submit(spool: Spool) -> None:
     entry = builders.submitted(spool)
 

@@ -23,6 +23,7 @@ from forgather_spool.cli.sched.reasons import reasons_of
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.submit.command import collect, submit_options
 from forgather_spool.cli.submit.options import OPTIONS_OF_A_RERUN
+from forgather_spool.document import dump as one_line
 from forgather_spool.errors import UnreadableFile, UsageError, WaitedLongEnough
 from forgather_spool.spool.families import find_all, find_one, look_all
 from forgather_spool.spool.follow import ENDED, UNCLAIMED
@@ -243,7 +244,7 @@ def force_kill(jobs: tuple[str, ...], yes: bool, json_: bool) -> None:
     "--json",
     "json_",
     is_flag=True,
-    help="One JSON object a job or array: job_id, rerun_of, priority, gpus, hold, members.",
+    help="A line of JSON for each new job or array: job_id, rerun_of, priority, gpus, hold, members.",
 )
 def rerun(jobs: tuple[str, ...], failed: bool, json_: bool, **changed: object) -> None:
     """Submit a job's spec once more, as a new job that remembers which it repeats.
@@ -256,9 +257,12 @@ def rerun(jobs: tuple[str, ...], failed: bool, json_: bool, **changed: object) -
     from forgather_spool.cli.submit.one import entered
 
     spool = _spool()
-    for new in rerun_each(spool, find_all(spool, jobs), collect(changed), failed=failed):
-        click.echo(as_json(new) if json_ else entered(str(new["job_id"]), new))
-    nudge(spool)
+    job_ids = find_all(spool, jobs)
+    try:  # what was submitted before one was refused is to start too
+        for new in rerun_each(spool, job_ids, collect(changed), failed=failed):
+            click.echo(one_line(new).decode() if json_ else entered(str(new["job_id"]), new), nl=not json_)
+    finally:
+        nudge(spool)
 
 
 add_control_verbs(job)
