@@ -72,11 +72,10 @@ class Batch:
         """One job more, or one array; its id. `spec` is checked, `data` what is written of it.
 
         Raises:
-            BadDocument: its array has no members, or too many.
+            BadDocument: its array has no members, or too many; or it has a key.
             StorageFailed: abandon the batch.
         """
-        if spec.get("unique"):
-            raise BadDocument("$.unique", "a key is of one job, not of one among many", hint="submit it by itself")
+        refuse_key(spec)
         priority = spec.get("priority", 0)
         assert isinstance(priority, int)
         job_id = self._next_id()
@@ -179,6 +178,12 @@ def submit_one(spool: Spool, spec: Document) -> str:
         gathered.commit()
     spread(spool)
     return job_id
+
+
+def refuse_key(spec: Document) -> None:
+    """Raises BadDocument: what is submitted among many cannot have a `unique` key."""
+    if spec.get("unique"):
+        raise BadDocument("$.unique", "a key is of one job, not of one among many", hint="submit it by itself")
 
 
 def members_of(spec: Document) -> list[int] | None:

@@ -84,10 +84,11 @@ def test_what_a_line_leaves_out_comes_from_the_command_line(forgather: Run, home
         ('{"argv": ["x"], "begin_at": "soon"}', "$.begin_at: 'soon' is not an RFC 3339 time"),
         ('{"argv": ["x"], "retries": 1, "retry_on": ["bad luck"]}', "$.retry_on[0]: 'bad luck' is no way to fail"),
         ('{"argv": ["x"], "notify": ["pigeon"]}', "$.notify[0]: 'pigeon' is nobody to tell"),
+        ('{"argv": ["x"], "unique": "k"}', "$.unique: a key is of one job"),
     ],
 )
 def test_one_bad_line_refuses_the_whole_batch_and_is_named(forgather: Run, home: Path, tmp_path: Path, line, where):
-    file = tmp_path / "jobs.jsonl"
+    file = tmp_path / "my jobs.jsonl"
     file.write_text(lines({"argv": ["good"]}) + line + "\n")
 
     answer = forgather("submit", "--batch", str(file))
@@ -95,7 +96,7 @@ def test_one_bad_line_refuses_the_whole_batch_and_is_named(forgather: Run, home:
     assert (answer.returncode, answer.stdout) == (65, "")
     first, hint = answer.stderr.splitlines()
     assert first.startswith(f"error: line 2 of {file}: {where}")
-    assert hint == f"  fix: see it: sed -n 2p {file}; go on without it: sed 2d {file} | forgather submit --batch -"
+    assert hint == f"  fix: see it: sed -n 2p '{file}'; go on without it: sed 2d '{file}' | forgather submit --batch -"
     assert queued(home) == []
     assert list((home / "spool" / "tmp").iterdir()) == []
 
@@ -128,6 +129,14 @@ def test_a_file_that_is_not_there_is_one_line_and_a_way_out(forgather: Run):
         "error: nowhere.jsonl: No such file or directory; no job was submitted\n"
         "  fix: name a file with one JSON object a line, or - for stdin\n"
     )
+
+
+@pytest.mark.parametrize("words", [["--array", "0-2", "--", "true"], ["--batch", "-"]])
+def test_what_is_submitted_on_hold_is_not_called_queued(forgather: Run, home: Path, words):
+    text = lines({"argv": ["a"]}, {"argv": ["b"]})
+
+    assert forgather("submit", "--hold", *words, stdin=text).stdout.startswith("held: ")
+    assert queued(home) == []
 
 
 def test_the_ids_are_there_for_scripts(forgather: Run, home: Path):

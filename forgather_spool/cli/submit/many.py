@@ -62,14 +62,16 @@ def run(given: Given, words: list[str]) -> int:
         return 0
     with batch.Batch(spool.create()) as gathered:
         progress = _Progress(quiet=bool(given.get("quiet")))
+        any_waits = False
         for spec, data in specs:
             gathered.add(spec, data)
+            any_waits = any_waits or not spec.get("hold")
             progress.tick()
         progress.clear()
         if not gathered.job_ids:
             raise UsageError(f"{_shown_source(source)}: no job in it", hint="one JSON object a line")
         gathered.commit()
-    return _acknowledged(spool, given, gathered, _summary(gathered))
+    return _acknowledged(spool, given, gathered, _summary(gathered, "queued" if any_waits else "held"))
 
 
 def submit_array(given: Given, spec: Document) -> int:
@@ -79,7 +81,8 @@ def submit_array(given: Given, spec: Document) -> int:
         family = gathered.add(spec)
         gathered.commit()
     facts = f"priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)}"
-    return _acknowledged(spool, given, gathered, f"queued: {family}[*] ({_jobs(gathered)}, {facts})")
+    where = "held" if spec.get("hold") else "queued"
+    return _acknowledged(spool, given, gathered, f"{where}: {family}[*] ({_jobs(gathered)}, {facts})")
 
 
 def _acknowledged(spool: Spool, given: Given, gathered: batch.Batch, summary: str) -> int:
@@ -105,9 +108,9 @@ def _move_on(spool: Spool) -> None:
         warn(f"the jobs are queued; the dispatcher moves them on: {error}")
 
 
-def _summary(gathered: batch.Batch) -> str:
+def _summary(gathered: batch.Batch, where: str) -> str:
     ids = gathered.job_ids
-    return f"queued: {_jobs(gathered)} ({ids[0]} to {ids[-1]})" if len(ids) > 1 else f"queued: {ids[0]}"
+    return f"{where}: {_jobs(gathered)} ({ids[0]} to {ids[-1]})" if len(ids) > 1 else f"{where}: {ids[0]}"
 
 
 def _jobs(gathered: batch.Batch) -> str:
@@ -165,6 +168,7 @@ class _Reader:
         if spec["cwd"] != self._defaults["cwd"] and "git_commit" not in given:
             spec.pop("git_commit", None)
         batch.members_of(spec)
+        batch.refuse_key(spec)
         if not ORDER_FIELDS.isdisjoint(spec):
             self._check_together(spec, given)
             order_checks.refuse_unknown_words(spec)
@@ -203,8 +207,11 @@ class _Reader:
         line = f"line {number} of {_shown_source(self._source)}"
         hint = error.hint or "it is the JSON of one job; docs/reference/spool-format.md has the fields"
         if self._source != "-":
-            see = f"sed -n {number}p {self._source}"
-            hint = f"see it: {see}; go on without it: sed {number}d {self._source} | forgather submit --batch -"
+            from shlex import quote  # imports re, which costs as much as a small batch
+
+            file = quote(self._source)
+            go_on = f"sed {number}d {file} | forgather submit --batch -"
+            hint = f"see it: sed -n {number}p {file}; go on without it: {go_on}"
         if isinstance(error, BadDocument):
             return BadDocument(f"{line}: {error.where}", f"{error.problem}; no job was submitted", hint=hint)
         return UsageError(f"{line}: {error}; no job was submitted", hint=hint)
