@@ -35,7 +35,7 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]], *, title:
     there it is shown again only when that differs, and not because time passed.
     `every_s` without a change it looks all the same.
     """
-    on_terminal = sys.stdout.isatty()
+    on_terminal = can_draw()
     last: object = None
     with Changes(spool) as changes, _resizes() as resized_fd, _screen(on_terminal):
         limit_s = ECHO_S
@@ -54,6 +54,11 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]], *, title:
             if left_s > 0:
                 time.sleep(left_s)
             limit_s = ECHO_S if (changes.take() or heard) and every_s > ECHO_S else every_s
+
+
+def can_draw() -> bool:
+    """Whether stdout is a terminal that can show something in place."""
+    return sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
 def fitted(lines: list[str], columns: int, rows: int) -> list[str]:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from forgather_spool.cli import watching
 from forgather_spool.cli.top import model as top_model
 from forgather_spool.cli.top.command import top
 from forgather_spool.errors import Missing, UsageError
@@ -202,6 +204,28 @@ def test_a_filter_shows_what_fits_and_escape_all_again(spool: Spool) -> None:
         assert "no job fits" not in "\n".join(lines)
 
     on_screen(spool, story)
+
+
+@pytest.mark.parametrize("keys", [["ctrl+c"], ["slash", "e", "ctrl+c"]])
+def test_ctrl_c_leaves_as_well(spool: Spool, keys: list[str]) -> None:
+    async def story(screen: Screen) -> None:
+        await screen.shows("no jobs")
+        await screen.press(*keys)
+        await screen.until(lambda: not screen.app.is_running, "the end")
+
+    on_screen(spool, story)
+
+
+@pytest.mark.parametrize("term", ["dumb", "", None])
+def test_a_terminal_that_cannot_draw_is_none(monkeypatch: pytest.MonkeyPatch, term: str | None) -> None:
+    """As of an editor's shell: what moves the cursor would stand there as text."""
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("TERM", "xterm")
+    assert watching.can_draw()
+    monkeypatch.setenv("TERM", term or "")
+    if term is None:
+        monkeypatch.delenv("TERM")
+    assert not watching.can_draw()
 
 
 def test_keys_are_explained_and_q_leaves(spool: Spool) -> None:

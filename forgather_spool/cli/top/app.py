@@ -63,6 +63,7 @@ class TopApp(App[None]):  # type: ignore[misc]
         Binding("escape", "no_filter", "All", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),  # as it ends every other watching here
     ]
     ENABLE_COMMAND_PALETTE = False
 

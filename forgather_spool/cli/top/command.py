@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from forgather_spool.cli.watching import can_draw
 from forgather_spool.errors import Missing, UsageError
 from forgather_spool.spool.queue import Spool
 
@@ -13,7 +14,7 @@ from forgather_spool.spool.queue import Spool
 @click.command()
 def top() -> None:
     """The queue, the cards and the selected job's output on one screen, with keys to act. ? shows them."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and can_draw()):
         hint = "forgather sched list --watch; forgather job top --once"
         raise UsageError("top needs a terminal to draw on and to read keys from", hint=hint)
     spool = Spool()
