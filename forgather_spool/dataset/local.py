@@ -14,7 +14,7 @@ from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.storage import cache, hub
 from forgather_spool.dataset.storage.opening import open_files
-from forgather_spool.dataset.storage.sources import Source, source_of
+from forgather_spool.dataset.storage.sources import Source, format_of, source_of
 from forgather_spool.errors import Missing, UsageError
 
 
@@ -59,7 +59,7 @@ def local_rows(
 
 
 def _looks_like_a_path(path: str) -> bool:
-    return path.startswith((os.sep, ".", "~")) or path.count("/") > 1
+    return path.startswith((os.sep, ".", "~")) or path.count("/") > 1 or format_of(path) is not None
 
 
 def _source_of_prepared(prepared: Any) -> Source:

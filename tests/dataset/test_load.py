@@ -199,7 +199,9 @@ def test_the_cache_is_laid_out_as_the_library_lays_it_out(tmp_path: Path) -> Non
     assert files[0].endswith("-train.arrow") and str(tmp_path / "hub") in files[0]
 
 
-@pytest.mark.parametrize("path", ["/absent/a.parquet", "./absent", "../absent/x", "absent/with/more"])
+@pytest.mark.parametrize(
+    "path", ["/absent/a.parquet", "./absent", "../absent/x", "absent/with/more", "absent/a.jsonl.gz", "a.txt"]
+)
 def test_what_is_not_here_is_said_at_once(path: str) -> None:
     with pytest.raises(Missing, match="no such data set here"):
         fast_load_iterable_dataset(path)

@@ -122,8 +122,9 @@ def test_a_file_changed_in_place_is_an_error_while_in_use_and_a_new_index_afterw
 
     write_stream(path, SHARED.slice(0, 5), [3], in_place=True)
 
-    with pytest.raises(ContentChanged, match="changed since it was loaded"):
-        rows.batches(Order(len(rows)), run(0, 1))
+    for _ in range(2):  # after the first error there was a second in which rows came of what the file had become
+        with pytest.raises(ContentChanged, match="changed since it was loaded"):
+            rows.batches(Order(len(rows)), run(0, 1))
     with pytest.raises(ContentChanged, match="changed"):
         pickle.loads(pickle.dumps(rows))
     assert len(open_files([path], "arrow")) == 5

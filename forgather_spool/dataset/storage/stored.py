@@ -86,9 +86,10 @@ class StoredRows(Rows):
 
     def check(self) -> None:
         """Raises ContentChanged when a file is no longer the one that was indexed."""
-        self._looked_at = time.monotonic()
         if changed := self._index.changed:
+            self._looked_at = -LOOK_AGAIN_S  # whoever asks again at once is told again, and given nothing for a second
             raise ContentChanged(f"{changed.path}: changed since it was loaded", hint="load the data set again")
+        self._looked_at = time.monotonic()
 
     def take(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """The rows with these numbers (int64, in any sequence, also twice), copied, as one batch.
