@@ -46,9 +46,11 @@ def fast_load_iterable_dataset(
     """
     if length_estimate not in ("static", "dynamic", "exact"):
         raise UsageError(f"length_estimate {length_estimate!r}", hint="one of static, dynamic, exact")
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise UsageError(f"{path!r} is no path", hint="give a file, a folder, or a name on the hub")
     base, start, stop = parse_split(split)
     files = _texts(data_files)
-    request = {"path": os.fspath(path), "name": name, "split": base, "data_files": files, "revision": revision}
+    request = {"path": os.fsdecode(path), "name": name, "split": base, "data_files": files, "revision": revision}
     if servers := os.environ.get(SERVER_VARIABLE, "").strip():
         rows = _remote(servers, {**request, "force_reindex": force_reindex, "num_proc": num_proc}, load_dataset_kwargs)
     else:

@@ -7,6 +7,7 @@ A server routes nothing: `local_rows` never asks another server, whatever
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,11 @@ def local_rows(
     path = os.fspath(path)
     if (options or {}).get("streaming"):
         raise UsageError("streaming has no meaning here", hint="leave it out: rows are read as they are asked for")
+    if not path:
+        raise UsageError("an empty path", hint="give a file, a folder, or a name on the hub")
     source = None if on_hub else source_of(path, split, data_files)
+    if source is not None and options:
+        print(f"warning: {path}: options of load_dataset left out: {', '.join(sorted(options))}", file=sys.stderr)
     if source is None and data_files is None and not options and not force_reindex:
         source = hub.cached(path, name, split, revision)
     if source is None:

@@ -123,6 +123,34 @@ def test_one_of_several_data_files_that_is_not_there_is_said(tmp_path: Path) -> 
             fast_load_iterable_dataset("json", data_files=absent)
 
 
+def test_parquet_of_the_same_columns_in_another_sequence(tmp_path: Path) -> None:
+    """Or wider; other columns are named. These were tracebacks."""
+    for name, columns in {"a": {"n": [1], "s": ["x"]}, "b": {"s": ["y"], "n": [2]}, "c": {"n": [3]}}.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+
+    assert rows_of("parquet", data_files=[str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")]) == [
+        {"n": 1, "s": "x"},
+        {"n": 2, "s": "y"},
+    ]
+    with pytest.raises(BadDataset, match=r"c.parquet: .* has the columns n, and those before it n, s"):
+        fast_load_iterable_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [("", UsageError), (None, UsageError), (3, UsageError), ("x/*.no", Missing)]
+)
+def test_what_names_nothing_is_said_at_once(path: Any, error: type[ForgatherError]) -> None:
+    with pytest.raises(error):
+        fast_load_iterable_dataset(path)
+
+
+def test_options_that_change_nothing_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files are not read by `load_dataset`: who asks it for some columns or a field would have got all, unknowing."""
+    rows_of("json", data_files=str(write_json(tmp_path / "a.jsonl")), field="data")
+
+    assert "left out: field" in capsys.readouterr().err
+
+
 def test_lines_of_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\nthrée\r\nfour", newline="")
 

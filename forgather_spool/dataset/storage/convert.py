@@ -68,9 +68,15 @@ def _read(path: str, format_: str, batches: Iterator[Any]) -> Iterator[Any]:
 
 def _write(out: Any, batch: Any, schema: Any) -> None:
     if not batch.schema.equals(schema):
-        batch = batch.cast(schema)
+        if sorted(batch.schema.names) != sorted(schema.names):
+            raise pa.ArrowInvalid(f"has the columns {_listed(batch.schema)}, and those before it {_listed(schema)}")
+        batch = batch.select(schema.names).cast(schema)
     for start in range(0, batch.num_rows, ROWS):
         out.write_batch(batch.slice(start, ROWS))
+
+
+def _listed(schema: Any) -> str:
+    return ", ".join(schema.names) or "none"
 
 
 def _parquet(path: str, schema: Any) -> Read:

@@ -55,7 +55,9 @@ def source_of(path: str, split: str | None = None, data_files: Any = None) -> So
         return _folder(path, split)
     if os.path.isfile(path):
         return Source((path,), _format([path]))
-    if glob.has_magic(path) and (found := _files([path])):
+    if glob.has_magic(path):  # no name on the hub has such letters
+        if not (found := _files([path])):
+            raise Missing(f"{path}: no file is called so")
         return _split_of(found, split, path)
     return None
 
