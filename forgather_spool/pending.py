@@ -7,14 +7,12 @@ needs to act differently. `policy.py` finds the reason; nothing is decided here.
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import ClassVar
 
 from forgather_spool.frozen import dataclass
 from forgather_spool.job import GpuRef
-
-_GIB = 1 << 30
+from forgather_spool.phrases import at_text, cards, first_of, gib_down, gib_up, have, of_them
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class NeedsMoreCards:
 
     @property
     def text(self) -> str:
-        return f"needs more than this host has: {_cards(self.asked)} asked, {self.host_has} usable"
+        return f"needs more than this host has: {cards(self.asked)} asked, {self.host_has} usable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,8 @@ class NeedsMoreMemory:
 
     @property
     def text(self) -> str:
-        asked = f"{_cards(self.asked)} with {gib_up(self.asked_bytes)}{' each' if self.asked > 1 else ''} asked"
-        return f"needs more than this host has: {asked}, the largest {_have(self.asked)} {gib_down(self.largest_bytes)}"
+        asked = f"{cards(self.asked)} with {gib_up(self.asked_bytes)}{' each' if self.asked > 1 else ''} asked"
+        return f"needs more than this host has: {asked}, the largest {have(self.asked)} {gib_down(self.largest_bytes)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class CardsBusy:
     @property
     def text(self) -> str:
         later = "" if self.kept_from_at is None else f"; from {at_text(self.kept_from_at)} on cards are kept for it"
-        return f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}{later}"
+        return f"waits for {cards(self.asked)}: {of_them(self.eligible_free, len(self.details))}{later}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +129,11 @@ class CardsKept:
 
     @property
     def text(self) -> str:
-        waits = f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))}"
+        waits = f"waits for {cards(self.asked)}: {of_them(self.eligible_free, len(self.details))}"
         indexes = ", ".join(str(index) for index in self.cards)
         kept = f"{'card' if len(self.cards) == 1 else 'cards'} {indexes} kept for it"
         if self.victims:
-            return f"{waits}; {kept}, asked to give way: {_first_of(self.victims, 'job')}"
+            return f"{waits}; {kept}, asked to give way: {first_of(self.victims, 'job')}"
         if self.starts_at is None:
             return f"{waits}; {kept}, when it starts cannot be known: {self.unknown}"
         return f"{waits}; {kept}, starts by {at_text(self.starts_at)}"
@@ -155,7 +153,7 @@ class PriorityTooLow:
     @property
     def text(self) -> str:
         return (
-            f"waits for {_cards(self.asked)}: {_of_them(self.eligible_free, len(self.details))} at priority "
+            f"waits for {cards(self.asked)}: {of_them(self.eligible_free, len(self.details))} at priority "
             f"{self.priority}; enough would be at {self.needed}"
         )
 
@@ -217,7 +215,7 @@ class AwaitsJobs:
 
     @property
     def text(self) -> str:
-        return f"comes after {_first_of(self.job_ids, 'job')}, not ended yet"
+        return f"comes after {first_of(self.job_ids, 'job')}, not ended yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +276,6 @@ class ArrayFull:
         return f"{self.running} of array {self.family} run, and at most {self.limit} may at once{_next(self.kept_for)}"
 
 
-def _next(kept_for: tuple[str, ...]) -> str:
-    return f"; next is {', '.join(kept_for)}, which cards are kept for" if kept_for else ""
-
-
 PendingReason = (
     StartsNext
     | Paused
@@ -302,33 +296,5 @@ PendingReason = (
 )
 
 
-def at_text(at: datetime) -> str:
-    """To the second, in this machine's zone and with its offset: ``2026-11-21 13:05:00 +0100``."""
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %z}"
-
-
-def gib_down(size_bytes: int) -> str:
-    """What there is, to a tenth of a GiB rounded down: never says more than there is."""
-    return f"{math.floor(size_bytes * 10 / _GIB) / 10:.1f} GiB"
-
-
-def gib_up(size_bytes: int) -> str:
-    """What is asked, rounded up: "10.0 GiB free, 10.0 GiB asked" would explain nothing."""
-    return f"{math.ceil(size_bytes * 10 / _GIB) / 10:.1f} GiB"
-
-
-def _cards(count: int) -> str:
-    return "1 card" if count == 1 else f"{count} cards"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else f"{count} have"
-
-
-def _of_them(free: int, others: int) -> str:
-    return f"{free or 'none'} of {free + others} {'is' if free <= 1 else 'are'} free for it"
-
-
-def _first_of(job_ids: tuple[str, ...], noun: str) -> str:
-    more = len(job_ids) - 1
-    return f"{noun} {job_ids[0]}" + (f" and {more} more" if more else "")
+def _next(kept_for: tuple[str, ...]) -> str:
+    return f"; next is {', '.join(kept_for)}, which cards are kept for" if kept_for else ""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from collections.abc import Callable
 
 from forgather_spool import policy
 from forgather_spool.dispatcher import giving_way
-from forgather_spool.dispatcher.deciding import BELT_S, Deciding
+from forgather_spool.dispatcher.deciding import Deciding
 from forgather_spool.dispatcher.intake import Intake
 from forgather_spool.dispatcher.launch import Launched, Launcher, NotLaunched
+from forgather_spool.dispatcher.next_look import NextLook
 from forgather_spool.dispatcher.running import Running
 from forgather_spool.dispatcher.settle import Settler
 from forgather_spool.dispatcher.telling import Telling
@@ -35,7 +35,6 @@ from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 
-RETRY_S = 1.0  # until all is looked at again after the file system refused a step
 GATHER_S = 0.002  # what is heard may wait so long where only results come, for which nothing starts
 QUIET_S = 0.01  # a job that was launched has started by then: a fork would have taken the processor from it
 SETTLE_POLL_S = 0.25  # while something is about to change that nothing tells us of
@@ -52,19 +51,18 @@ class Dispatcher:
         self.host = host
         self.host_name = host_name
         self.say = say
+        self._next_look = NextLook(say)
         self.nursery = nursery or Nursery(spool.paths.home)
         self.running = Running(host)
         self.settler = Settler(spool, host, host_name, proc.boot_id(), say)
         self.intake = Intake(spool, say)
         self.telling = Telling(spool, host_name, say)
         self.giving_way = giving_way.GivingWay(spool, say)
-        self.deciding = Deciding(spool, say, self._note_trouble)
+        self.deciding = Deciding(spool, say, self._next_look.note_trouble)
         specs = self.deciding.waitlist.specs
         self.launcher = Launcher(spool, host, self.nursery, host_name, proc.boot_id(), specs)
-        self.unmet = Unmet(spool, host_name, say, self._despite_trouble)
+        self.unmet = Unmet(spool, host_name, say, self._next_look.despite_trouble)
         self._watch = Watch()
-        self._look_again_at = 0.0
-        self._trouble = ""
         self._unknown: set[str] = set()  # jobs in running/ that could not be looked at: nobody knows their cards
 
     # -- one pass ---------------------------------------------------------------------------------------------------
@@ -84,11 +82,11 @@ class Dispatcher:
         swept = admit.sweep_tmp(self.spool)
         if swept:
             self.say(f"removed {swept} temporary files whose writer is gone")
-        self._despite_trouble(self._take_on_keys)
+        self._next_look.despite_trouble(self._take_on_keys)
         self.settler.set_aside_bad_specs()
         self._find_lingering()
         self.look()
-        self._despite_trouble(lambda: self.giving_way.resume(self.running.claims))
+        self._next_look.despite_trouble(lambda: self.giving_way.resume(self.running.claims))
 
     def look(self) -> None:
         """Look at the directories themselves; what was heard before does not count."""
@@ -97,18 +95,17 @@ class Dispatcher:
                 self.say(f"rejected {os.path.basename(path)}: its name is no job's")
         self.deciding.look()
         self.intake.heard()
-        self._look_again_at = time.monotonic() + BELT_S
-        self._trouble = ""
-        self._despite_trouble(self._promote)
-        self._despite_trouble(self.settler.settle_cancelled)
+        self._next_look.begins()
+        self._next_look.despite_trouble(self._promote)
+        self._next_look.despite_trouble(self.settler.settle_cancelled)
         self._unknown.clear()
         for entry in self.spool.taken(self.host_name):
             self._settle(entry)
-        self._despite_trouble(self.telling.look)
+        self._next_look.despite_trouble(self.telling.look)
 
     def look_again(self) -> None:
         """Forget what was heard and look at the directories in the next pass: the last one was broken off."""
-        self._look_again_at = 0.0
+        self._next_look.make_due()
 
     def step(self) -> None:
         """One pass: hear, admit, settle, decide, launch. First of all, who waits for nothing but its go gets it."""
@@ -116,7 +113,7 @@ class Dispatcher:
         self._hear()
         for job_id, attempt in self.nursery.over():
             self.running.is_over(job_id, attempt)
-        if time.monotonic() >= self._look_again_at:
+        if self._next_look.patience_s <= 0:
             self.look()
         self._admit()
         for entry in self.running.ended():
@@ -127,13 +124,13 @@ class Dispatcher:
         self._take_events()
         if not len(self.deciding.waitlist):
             self.launcher.let_go()  # else one that waits soon takes its place, or it goes by itself
-        self._despite_trouble(lambda: self.giving_way.go_on(self._claims()))
-        self._despite_trouble(self.telling.step)
+        self._next_look.despite_trouble(lambda: self.giving_way.go_on(self._claims()))
+        self._next_look.despite_trouble(self.telling.step)
 
     @property
     def is_idle(self) -> bool:
         """Nothing waits, runs, or holds a card."""
-        busy = len(self.deciding.waitlist) or len(self.running) or len(self.launcher) or self._trouble
+        busy = len(self.deciding.waitlist) or len(self.running) or len(self.launcher) or self._next_look.trouble
         return not (busy or admit.pending(self.spool)) and self.telling.is_idle
 
     def has_news(self) -> bool:
@@ -182,7 +179,7 @@ class Dispatcher:
         """Take note of names that came and went; anything unclear means looking again."""
         for path, name, mask in self._watch.read():
             if mask & Watch.OVERFLOW:
-                self._look_again_at = 0.0
+                self._next_look.make_due()
             elif mask & IN_OPEN:
                 self.host.expect()
             elif path == self.spool.paths.running_on(self.host_name):
@@ -194,14 +191,14 @@ class Dispatcher:
                 self.intake.heard()
             elif path == self.spool.paths.notices:
                 if mask & CREATED:
-                    self._despite_trouble(self.telling.look)
+                    self._next_look.despite_trouble(self.telling.look)
             elif path == self.spool.paths.queue and not name.startswith("."):
                 entry = parse_entry(name) if mask & GONE else None
                 if entry is not None:
                     self.deciding.may_have_ended(entry[1])
                     self.deciding.waitlist.remove(entry)
                 elif not mask & GONE and not self.deciding.waitlist.add(name):
-                    self._look_again_at = 0.0
+                    self._next_look.make_due()
 
     def _let_go(self, entry: Entry) -> None:
         """Its spec left running/. A job without cards holds nothing that another waits for: do not await its runner.
@@ -211,23 +208,10 @@ class Dispatcher:
         if not self.running.has_cards(entry[1]):
             self._settle(entry)
 
-    def _despite_trouble(self, step: Callable[[], None]) -> None:
-        """Take a step that the file system may refuse: then the others go on, and all is looked at again soon."""
-        try:
-            step()
-        except StorageFailed as error:
-            self._note_trouble(error)
-
-    def _note_trouble(self, error: StorageFailed) -> None:
-        if str(error) != self._trouble:
-            self.say(f"not now: {error}")
-        self._trouble = str(error)
-        self._look_again_at = min(self._look_again_at, time.monotonic() + RETRY_S)
-
     def _admit(self) -> None:
         if self.intake.is_due():
             for step in (self.intake.admit, self._spread, self.intake.note):
-                self._despite_trouble(step)
+                self._next_look.despite_trouble(step)
 
     def _spread(self) -> None:
         if self.intake.spread():
@@ -246,7 +230,7 @@ class Dispatcher:
         try:
             self._settle_one(entry)
         except StorageFailed as error:
-            self._note_trouble(error)
+            self._next_look.note_trouble(error)
             if entry[1] not in self.running:
                 self._unknown.add(entry[1])
 
@@ -293,7 +277,7 @@ class Dispatcher:
                 self.nursery.prepare()  # it is forked while this one's scope comes up
                 self._take_events()
         self.unmet.end(self.deciding)
-        self._despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
+        self._next_look.despite_trouble(lambda: self.giving_way.ask_each(decision.preempt, self._claims()))
 
     def _claims(self) -> dict[str, Claim]:
         """Of what runs or is on its way."""
@@ -304,10 +288,10 @@ class Dispatcher:
         try:
             failed = self.launcher.launch(entry, start.gpus)
         except AlreadyClaimed:
-            self._look_again_at = 0.0
+            self._next_look.make_due()
         except ForgatherError as error:
             self.deciding.try_later(entry[1], str(error))
-            self._look_again_at = 0.0
+            self._next_look.make_due()
         else:
             if failed is not None:
                 self.deciding.try_later(entry[1], failed.reason)
@@ -324,9 +308,9 @@ class Dispatcher:
     def _patience_s(self) -> float:
         """How long nothing may happen that we are not told of."""
         decision = self.deciding.decision
-        if decision is not None and decision.never_met and not self._trouble:
+        if decision is not None and decision.never_met and not self._next_look.trouble:
             return 0.0  # others may have come after those that were ended
-        patience_s = min(self._look_again_at - time.monotonic(), self.telling.patience_s)
+        patience_s = min(self._next_look.patience_s, self.telling.patience_s)
         if self.running.lingering or self.running.ended() or self.intake.is_pending:
             patience_s = min(patience_s, SETTLE_POLL_S)
         if len(self.giving_way):

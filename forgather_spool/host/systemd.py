@@ -31,16 +31,14 @@ from forgather_spool.host.manager import (
     unreachable,
 )
 from forgather_spool.host.process import send_signal
+from forgather_spool.host.scope import SLICE, scope_properties
 
-SLICE = "forgather.slice"
 SCOPE_UP_TIMEOUT_S = 30.0  # from the reply to the signal; a loaded machine took seconds for 300 at once
 MOVE_AGAIN_S = 0.005  # readiness lasts longer; a thread beside a launch would cost it a third of a millisecond
 READY_S = 0.03  # the connection after an `expect`: a submit is there by then
 KEPT_S = 0.25  # the connection after a launch: to make one costs as much as a launch, and often more follow
 EMPTY_PATIENCE_S = 1.0  # for a process on its way into a scope; it takes milliseconds
-RUNNER_BELT_S = 60.0  # the runner enforces time limit and grace, and writes the result; systemd when it cannot
 OOM_POLICY_SINCE = 252  # before, scopes know no such property and refuse the whole unit
-MAX_DESCRIPTION = 120
 
 
 class _Launch:
@@ -254,39 +252,6 @@ class SystemdHost:
         self._hang_up()
         self._events.extend(ScopeRefused(launch.scope, why) for launch in self._launches.values())
         self._launches.clear()
-
-
-def scope_properties(
-    pid: int, limits: Limits, description: str, *, with_oom_policy: bool = True
-) -> list[tuple[str, tuple[str, object]]]:
-    """The unit's properties as StartTransientUnit takes them; see org.freedesktop.systemd1(5)."""
-    properties: list[tuple[str, tuple[str, object]]] = [
-        ("Description", ("s", plain_description(description))),
-        ("PIDs", ("au", [pid])),
-        ("Slice", ("s", SLICE)),
-        ("KillMode", ("s", "control-group")),  # with "mixed" a scope is killed at once, without TERM
-        ("CollectMode", ("s", "inactive-or-failed")),
-        ("TimeoutStopUSec", ("t", _usec(limits.grace_s + RUNNER_BELT_S))),
-    ]
-    if with_oom_policy:
-        properties.append(("OOMPolicy", ("s", "continue")))  # else systemd ends the runner too
-    if limits.memory_bytes is not None:
-        properties += [("MemoryMax", ("t", limits.memory_bytes)), ("MemorySwapMax", ("t", 0))]
-    if limits.cpus is not None:
-        properties.append(("CPUQuotaPerSecUSec", ("t", _usec(limits.cpus))))
-    if limits.time_limit_s is not None:
-        properties.append(("RuntimeMaxUSec", ("t", _usec(limits.time_limit_s + limits.grace_s + RUNNER_BELT_S))))
-    return properties
-
-
-def plain_description(text: str) -> str:
-    """`text` on one printable line of at most `MAX_DESCRIPTION` characters."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return plain if len(plain) <= MAX_DESCRIPTION else plain[: MAX_DESCRIPTION - 3] + "..."
-
-
-def _usec(seconds: float) -> int:
-    return max(1, round(seconds * 1_000_000))
 
 
 def _slice_directory(control_group: str) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from forgather_spool.frozen import replace
 from forgather_spool.gpu import Gpu, GpuProcess
-from forgather_spool.pending import Obstacle, at_text, gib_down, gib_up
+from forgather_spool.pending import Obstacle
+from forgather_spool.phrases import at_text, gib_down, gib_up
 from forgather_spool.policy.board import Board
 from forgather_spool.policy.values import Holder, Kept, Waiting, ends_by
 

@@ -15,10 +15,11 @@ import atexit
 import os
 import sys
 import time
-from math import isfinite
 
 from forgather_spool.command import COMMANDS
 from forgather_spool.trainer import ranks
+from forgather_spool.trainer.metrics import floats, in_json
+from forgather_spool.trainer.surroundings import own_job_id, queued_attempt, take_signals
 from forgather_spool.trainer.warn import warn_once
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from forgather_spool.trainer.listener import Listener
-    from forgather_spool.trainer.signals import Sigterm
 
     Handler = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -68,8 +68,8 @@ class TrainerControl:
         home: str | None = None,
     ) -> None:
         queued_id = os.environ.get("FORGATHER_JOB_ID")
-        self.job_id = job_id or queued_id or _own_job_id()
-        self.attempt = _queued_attempt() if self.job_id == queued_id else 1
+        self.job_id = job_id or queued_id or own_job_id()
+        self.attempt = queued_attempt() if self.job_id == queued_id else 1
         self.rank, self.world_size = ranks.rank_and_world_size()
         self.save_on_stop = save_on_stop
         self._clear()
@@ -87,7 +87,7 @@ class TrainerControl:
         able = self._join_ranks()
         if able and self.rank == 0:
             self._listen(home, output_dir, logging_dir, (enable_http, host, port))
-        self._sigterm = _take_signals(None if on_sigterm is None else lambda: self._on_sigterm(on_sigterm))
+        self._sigterm = take_signals(None if on_sigterm is None else lambda: self._on_sigterm(on_sigterm))
         atexit.register(self._end_unclosed)
 
     def __enter__(self) -> TrainerControl:
@@ -128,7 +128,7 @@ class TrainerControl:
             self.max_steps = max_steps
         for numbers in (metrics, more):
             if numbers:
-                self.metrics = self.metrics | _floats(numbers)
+                self.metrics = self.metrics | floats(numbers)
 
     def saved(self, path: str | None = None) -> None:
         """The checkpoint asked for is on disk, at `path`. Answers whoever asked."""
@@ -169,7 +169,7 @@ class TrainerControl:
         return command in COMMANDS or command in self._handlers
 
     def status(self) -> dict[str, Any]:
-        """Where the run is, as ``status.json`` holds it; JSON has no NaN, so that is "nan", which `float` reads."""
+        """Where the run is, as ``status.json`` holds it."""
         return {
             "version": 1,
             "job_id": self.job_id,
@@ -177,7 +177,7 @@ class TrainerControl:
             "global_step": int(self.step) if self.step >= 0 else None,
             "max_steps": self.max_steps,
             "epoch": self.epoch,
-            "metrics": {name: value if isfinite(value) else str(value) for name, value in self.metrics.items()},
+            "metrics": in_json(self.metrics),
         }
 
     # -- the boundary -----------------------------------------------------------------------------------------------
@@ -288,34 +288,6 @@ class TrainerControl:
             self._agreement.propose([{"id": "", "command": command, "args": {}}])
 
 
-def _floats(numbers: Mapping[str, Any]) -> dict[str, float]:
-    """What is no number is left out: a run does not end for a metric."""
-    floats = {}
-    for name, value in numbers.items():
-        try:
-            floats[name] = float(value)
-        except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several elements
-            warn_once(f"the metric {name!r} is no number")
-    return floats
-
-
 def _is_late(command: dict[str, Any]) -> bool:
     late_at_unix_s = command.get("late_at_unix_s")
     return late_at_unix_s is not None and late_at_unix_s < time.time()
-
-
-def _take_signals(on_sigterm: Callable[[], None] | None) -> Sigterm | None:
-    from forgather_spool.trainer.signals import Sigterm, dump_stacks_on_usr1
-
-    dump_stacks_on_usr1()
-    return None if on_sigterm is None else Sigterm(on_sigterm)
-
-
-def _queued_attempt() -> int:
-    """The queue's number of this run of the job; 1 where somebody's own script set the id alone."""
-    text = os.environ.get("FORGATHER_ATTEMPT", "")
-    return int(text) if text.isascii() and text.isdigit() and int(text) else 1
-
-
-def _own_job_id() -> str:
-    return f"job_{int(time.time())}_{os.uname().nodename.partition('.')[0]}_{os.getpid()}"

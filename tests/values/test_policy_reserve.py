@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from forgather_spool.pending import ArrayFull, CardsBusy, CardsKept, at_text
+from forgather_spool.pending import ArrayFull, CardsBusy, CardsKept
+from forgather_spool.phrases import at_text
 from forgather_spool.policy import Kept, decide
 from tests.values.policy_cases import NOW, card, holder, host, job, process, reason, started, submitted
 

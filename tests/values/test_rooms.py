@@ -20,6 +20,7 @@ VALUES = {
     "fields",
     "document",
     "pending",
+    "phrases",
     "guard",
     "again",
     "frozen",
