@@ -1,8 +1,8 @@
-"""What comes in other than by submit: files dropped into incoming/, batches whose submitter died.
+"""What comes in other than by submit: files dropped into incoming/, and what a submitter that died left undone.
 
 Inotify says when there is something; looked at is then, while something is
 left there, and otherwise once a second at most, for what it does not tell.
-Decides nothing: `admit.py` and `batch.py` say what becomes of a file.
+Decides nothing: `admit.py`, `batch.py` and `unique.py` say what becomes of a file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from forgather_spool.spool import admit, batch
+from forgather_spool.spool import admit, batch, unique
 from forgather_spool.spool.queue import Spool
 
 LOOK_S = 1.0
@@ -30,6 +30,17 @@ class Intake:
     def folders(self) -> tuple[str, str]:
         """Those to listen at, for `heard`."""
         return self._spool.paths.incoming, self._spool.paths.batches
+
+    def take_on_keys(self) -> None:
+        """Finish what submits with a key that died left between two steps. Raises StorageFailed."""
+        for job_id in unique.go_on(self._spool):
+            self._say(f"{job_id}: rejected; see its .why")
+        unique.forget_ended(self._spool)
+
+    def promote(self) -> None:
+        """What is acknowledged already goes to where it is looked for. Raises StorageFailed."""
+        batch.promote_decided(self._spool)
+        admit.move_on(self._spool)
 
     def heard(self) -> None:
         """Something came to one of the folders, or may have."""

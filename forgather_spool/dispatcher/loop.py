@@ -29,7 +29,7 @@ from forgather_spool.host import proc
 from forgather_spool.host.base import Host, attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.runner.client import Nursery
-from forgather_spool.spool import admit, batch, files, unique
+from forgather_spool.spool import admit, files
 from forgather_spool.spool.names import parse_entry
 from forgather_spool.spool.queue import Entry, Spool
 from forgather_spool.spool.reject import reject_strangers
@@ -82,7 +82,7 @@ class Dispatcher:
         swept = admit.sweep_tmp(self.spool)
         if swept:
             self.say(f"removed {swept} temporary files whose writer is gone")
-        self._next_look.despite_trouble(self._take_on_keys)
+        self._next_look.despite_trouble(self.intake.take_on_keys)
         self.settler.set_aside_bad_specs()
         self._find_lingering()
         self.look()
@@ -96,7 +96,7 @@ class Dispatcher:
         self.deciding.look()
         self.intake.heard()
         self._next_look.begins()
-        self._next_look.despite_trouble(self._promote)
+        self._next_look.despite_trouble(self.intake.promote)
         self._next_look.despite_trouble(self.settler.settle_cancelled)
         self._unknown.clear()
         for entry in self.spool.taken(self.host_name):
@@ -216,15 +216,6 @@ class Dispatcher:
     def _spread(self) -> None:
         if self.intake.spread():
             self.deciding.waitlist.load()  # what we moved ourselves needs no inotify to be known
-
-    def _take_on_keys(self) -> None:
-        for job_id in unique.go_on(self.spool):
-            self.say(f"{job_id}: rejected; see its .why")
-        unique.forget_ended(self.spool)
-
-    def _promote(self) -> None:
-        batch.promote_decided(self.spool)
-        admit.move_on(self.spool)
 
     def _settle(self, entry: Entry) -> None:
         try:
