@@ -8,7 +8,8 @@ from typing import Any
 from forgather_spool.document import dump
 from forgather_spool.job import Claim, GpuRef, parse_at
 from forgather_spool.spool import attempts
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.submit import submit
 
 HOST = "box"

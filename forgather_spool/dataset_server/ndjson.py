@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from forgather_spool.dataset.formats import datetimes, dicts
+from forgather_spool.dataset.formats import dicts
+from forgather_spool.dataset.python_columns import datetimes
 from forgather_spool.errors import UsageError
 
 if TYPE_CHECKING:

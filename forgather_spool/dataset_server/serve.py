@@ -12,12 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
-import signal
 import socket
 import ssl
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +29,7 @@ from forgather_spool.dataset_server.api import Api
 from forgather_spool.dataset_server.handles import Handles, Load
 from forgather_spool.dataset_server.memory import leave_pandas_out
 from forgather_spool.dataset_server.notes import folder_of_notes
+from forgather_spool.dataset_server.processes import ENDS, Processes
 from forgather_spool.dataset_server.settings import Settings
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.tokens import Token, token_for
@@ -45,8 +43,6 @@ log = logging.getLogger("forgather_spool.dataset_server")
 BACKLOG = 1024
 REQUEST_S = 15.0  # from a connection, or the last answer on it, to the end of the next request's headers
 CLOSE_S = 0.5
-ENDS = (signal.SIGTERM, signal.SIGINT)
-RESTART_S = 1.0
 MAPPED_GB = 1 << 30
 M_ARENA_MAX = -8
 
@@ -134,13 +130,23 @@ def serve(listening: Listening) -> int:
     with folder_of_notes() as folder:
         if settings.workers == 1:
             return asyncio.run(_serve(listening, listening.sockets[0], stats, folder, load))
-        return _Processes(listening, stats, folder, load).run()
+        return Processes(len(listening.sockets), partial(_serve_at, listening, stats, folder, load)).run()
+
+
+def _serve_at(listening: Listening, stats: Stats, folder: str, load: Load, place: int) -> int:
+    """In a process of several: serve on the socket at `place`."""
+    stats.mine = place
+    mine = listening.sockets[place]
+    for other in listening.sockets:
+        if other is not mine:
+            other.close()
+    return asyncio.run(_serve(listening, mine, stats, folder, load))
 
 
 async def _serve(listening: Listening, mine: socket.socket, stats: Stats, folder: str, load: Load) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDS:
         loop.add_signal_handler(number, stop.set)
     await serve_on(listening, mine, stats, folder, load, stop)
     return 0
@@ -213,76 +219,6 @@ class Door(web.Server):  # type: ignore[misc]
         super().connection_lost(handler, error)
         self._stats.add("connections", -1)
         self._silent.pop(handler, None)
-
-
-class _Processes:
-    """Several processes with a socket each. One that dies is started again; all end with this one."""
-
-    def __init__(self, listening: Listening, stats: Stats, folder: str, load: Load) -> None:
-        self._listening = listening
-        self._stats = stats
-        self._folder = folder
-        self._load = load
-        self._pids: dict[int, int] = {}  # process id: its place
-        self._stopping = False
-
-    def run(self) -> int:
-        for number in ENDS:
-            signal.signal(number, self._stop)
-        for place in range(len(self._listening.sockets)):
-            self._start(place)
-        while self._pids:
-            try:
-                pid, status = os.wait()
-            except ChildProcessError:
-                break
-            place = self._pids.pop(pid)
-            if not self._stopping:
-                log.error("process %d ended with %d: started again", place, os.waitstatus_to_exitcode(status))
-                time.sleep(RESTART_S)
-                self._start(place)
-        return 0
-
-    def _stop(self, number: int, frame: object) -> None:
-        self._stopping = True
-        for pid in list(self._pids):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-
-    def _start(self, place: int) -> None:
-        parent = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # none is heard by a child that still has our handlers
-        pid = -1 if self._stopping else os.fork()
-        if pid:
-            if pid > 0:
-                self._pids[pid] = place
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
-            return
-        code = 70
-        try:
-            for number in ENDS:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
-            _die_with(parent)
-            self._stats.mine = place
-            mine = self._listening.sockets[place]
-            for other in self._listening.sockets:
-                if other is not mine:
-                    other.close()
-            code = asyncio.run(_serve(self._listening, mine, self._stats, self._folder, self._load))
-        except Exception:  # past the fork there is no caller: a traceback in the log, and the parent starts another
-            log.exception("process %d failed", place)
-        finally:
-            os._exit(code)
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel end this process when `parent` does, by whatever means (prctl(2), PR_SET_PDEATHSIG)."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _allow_many_files() -> None:

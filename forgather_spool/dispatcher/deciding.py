@@ -20,8 +20,8 @@ from forgather_spool.dispatcher.waitlist import Waitlist
 from forgather_spool.errors import ForgatherError, StorageFailed
 from forgather_spool.gpu import Gpu
 from forgather_spool.job import Claim
-from forgather_spool.spool.names import family_of
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry, family_of
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject
 
 BELT_S = 60.0  # look at everything this often, whatever was or was not heard

@@ -23,8 +23,8 @@ from forgather_spool.host.base import Host, Limits, ScopeStarted, scope_name
 from forgather_spool.job import Claim, GpuRef, Terms
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import preempt
-from forgather_spool.spool.names import FIRST_ATTEMPT
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import FIRST_ATTEMPT, Entry
+from forgather_spool.spool.queue import Spool
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from forgather_spool.host.base import Host, attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, files
-from forgather_spool.spool.names import parse_entry
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry, parse_entry
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from forgather_spool.host import proc
 from forgather_spool.host.base import Host
 from forgather_spool.job import Claim
-from forgather_spool.spool.queue import Entry
+from forgather_spool.spool.names import Entry
 
 MOST_OVER = 8  # a disk that takes results slowly must not gather runners without end
 

@@ -21,10 +21,11 @@ from forgather_spool.host import proc
 from forgather_spool.host.base import Host, scope_name
 from forgather_spool.job import Claim, format_at, parse_at
 from forgather_spool.spool import attempts, files
+from forgather_spool.spool.names import Entry
 from forgather_spool.spool.next_attempt import next_attempt
 from forgather_spool.spool.output import written_bytes
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.queue import Spool, utc_now
 from forgather_spool.spool.reject import reject
 
 REMAINS_GRACE_S = 10.0  # between TERM and KILL for what a dead runner left behind

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from forgather_spool.document import Document
 from forgather_spool.spool import files
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 
 KEPT = 8  # a spec is up to 1 MiB
 

@@ -16,8 +16,8 @@ from forgather_spool import policy, schema
 from forgather_spool.dispatcher.deciding import Deciding
 from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.spool import order
-from forgather_spool.spool.names import family_of
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.names import Entry, family_of
+from forgather_spool.spool.queue import Spool, utc_now
 
 MOST_PER_PASS = 200  # each costs a few files; then others have their turn
 

@@ -19,8 +19,8 @@ from forgather_spool.host.base import attempt_of_scope
 from forgather_spool.job import Claim
 from forgather_spool.policy import Group, Holder, View
 from forgather_spool.spool import files, preempt, settings
-from forgather_spool.spool.names import family_of
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry, family_of
+from forgather_spool.spool.queue import Spool
 
 Value = TypeVar("Value")
 KEPT_S = 1.0  # what another host has written is not seen by a look at the name alone

@@ -20,8 +20,8 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.job import parse_at
 from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Unmet, Waiting
-from forgather_spool.spool.names import FIRST_ATTEMPT, family_of, parse_entry, start_order
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import FIRST_ATTEMPT, Entry, family_of, parse_entry, start_order
+from forgather_spool.spool.queue import Spool
 
 READS_PER_PASS = 2000
 

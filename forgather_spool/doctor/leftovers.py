@@ -17,10 +17,9 @@ from forgather_spool.errors import BadDocument
 from forgather_spool.host import proc
 from forgather_spool.job import parse_at
 from forgather_spool.spool import admit, files, settings
-from forgather_spool.spool.names import parse_entry
+from forgather_spool.spool.names import Entry, parse_entry
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import Place, active_places, held_places, rejected_places, waiting_places
-from forgather_spool.spool.queue import Entry
 
 WAKE = "forgather sched list wakes a dispatcher, which settles it"
 SILENT_S = 86_400.0

@@ -9,7 +9,8 @@ from forgather_spool.document import Document
 from forgather_spool.errors import StorageFailed
 from forgather_spool.runner import signals
 from forgather_spool.runner.journal_copy import JournalCopy
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

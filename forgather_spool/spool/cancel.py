@@ -18,9 +18,9 @@ from forgather_spool.document import Document, dump
 from forgather_spool.errors import AlreadyClaimed
 from forgather_spool.spool import files, notices
 from forgather_spool.spool.files import together
-from forgather_spool.spool.names import FIRST_ATTEMPT, entry_name
+from forgather_spool.spool.names import FIRST_ATTEMPT, Entry, entry_name
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.queue import Entry, Spool, cancelled_result, utc_now
+from forgather_spool.spool.queue import Spool, cancelled_result, utc_now
 
 FEW = 8  # so many are cancelled one by one: a sync of the whole file system waits for everybody's data
 

@@ -20,7 +20,15 @@ from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.ended import ended_among, ended_ids
 from forgather_spool.spool.look import Job, find, is_meant, look, read
-from forgather_spool.spool.names import family_of, index_of, is_job_id, is_short_id, parse_entries, submitted_unix_s
+from forgather_spool.spool.names import (
+    Entry,
+    family_of,
+    index_of,
+    is_job_id,
+    is_short_id,
+    parse_entries,
+    submitted_unix_s,
+)
 from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.place import (
     Place,
@@ -32,7 +40,7 @@ from forgather_spool.spool.place import (
     rejected_places,
     waiting_places,
 )
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 
 FEW = 8  # so many are looked for one by one; more, in one look at the spool
 

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from forgather_spool.document import Document
 from forgather_spool.spool import files
 from forgather_spool.spool.files import together
-from forgather_spool.spool.names import entry_name
+from forgather_spool.spool.names import Entry, entry_name
 from forgather_spool.spool.place import Held, Queued
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 
 
 def hold(spool: Spool, entries: Iterable[Entry]) -> list[Entry]:

@@ -12,9 +12,9 @@ from forgather_spool.job import State
 from forgather_spool.spool import files
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.ended import Ended, ended_days, ended_ids_in, ended_place
-from forgather_spool.spool.names import is_job_id, parse_entry, start_order
+from forgather_spool.spool.names import Entry, is_job_id, parse_entry, start_order
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 
 LOOKS = 3  # a job that goes back to the queue does so once in a while, not three times in a row
 

@@ -14,10 +14,11 @@ pa = pytest.importorskip("pyarrow", reason="needs the extra: pip install 'forgat
 import numpy as np
 from hypothesis import given, settings
 
-from forgather_spool.dataset import formats
+from forgather_spool.dataset import python_columns
 from forgather_spool.dataset.errors import BadDataset
-from forgather_spool.dataset.formats import batches_of, columns_of, examples_of, python_column
+from forgather_spool.dataset.formats import batches_of, columns_of, examples_of
 from forgather_spool.dataset.iterable import ComposableIterableDataset
+from forgather_spool.dataset.python_columns import python_column
 from forgather_spool.dataset.storage.opening import open_files
 from forgather_spool.errors import UsageError
 from tests.dataset.tables import tables, write_stream
@@ -49,7 +50,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
 def test_python_values_are_those_of_arrow(fast_strings: bool, table: Any) -> None:
     """The fast ways give what `to_pylist` gives, also for slices, with pyarrow as it is and as it was before 26."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formats, "FAST_STRINGS", fast_strings)
+        patch.setattr(python_columns, "FAST_STRINGS", fast_strings)
         for batch in table.slice(1).to_batches():
             for column in batch.columns:
                 assert repr(python_column(column)) == repr(column.to_pylist())

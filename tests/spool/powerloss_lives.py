@@ -18,9 +18,9 @@ from forgather_spool.document import Document
 from forgather_spool.spool import admit, batch, files, order, preempt
 from forgather_spool.spool import remove as removal
 from forgather_spool.spool.ended import ended_among
-from forgather_spool.spool.names import parse_entries
+from forgather_spool.spool.names import Entry, parse_entries
 from forgather_spool.spool.place import Queued
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.queue import Spool, utc_now
 from tests.spool import powerloss
 from tests.spool.empty_machine import GONE, EmptyMachine
 

@@ -11,7 +11,8 @@ import pytest
 
 from forgather_spool.spool import settings
 from forgather_spool.spool.changes import Changes
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from tests import builders
 
 SOON_S = 30.0

@@ -14,7 +14,8 @@ from forgather_spool.host.nvml import GpuReading
 from forgather_spool.job import Terms
 from forgather_spool.policy import NeverMet
 from forgather_spool.spool import preempt, settings
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from tests import builders
 from tests.values.policy_cases import card
 

@@ -14,7 +14,8 @@ from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool.look import look
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from tests import builders
 
 

@@ -13,8 +13,9 @@ from forgather_spool.job import State
 from forgather_spool.outcome import Cancelled
 from forgather_spool.spool import admit, order
 from forgather_spool.spool.look import look
+from forgather_spool.spool.names import Entry
 from forgather_spool.spool.place import locate, waiting_places
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import Stopped, stop
 from tests import builders
 from tests.spool.crashing import another_acts_after

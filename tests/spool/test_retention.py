@@ -15,7 +15,8 @@ from hypothesis import strategies as some
 from forgather_spool.errors import StorageFailed
 from forgather_spool.spool import files, order
 from forgather_spool.spool.ended import ended_places
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.remove import remove, sweep_removed
 from forgather_spool.spool.retention import (
     BrokenOff,

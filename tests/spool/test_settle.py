@@ -15,7 +15,8 @@ from forgather_spool.job import Result, State
 from forgather_spool.outcome import Cancelled, Lost
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.look import look
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool, utc_now
 from tests import builders
 
 HOST = "box"

@@ -13,7 +13,8 @@ from forgather_spool.errors import StorageFailed
 from forgather_spool.job import Result
 from forgather_spool.outcome import Refused
 from forgather_spool.spool import files
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from tests import builders
 
 

@@ -12,7 +12,8 @@ from forgather_spool.job import Claim, GpuRef, Result, parse_at
 from forgather_spool.outcome import Outcome
 from forgather_spool.runner.client import Hatched, Nursery
 from forgather_spool.spool import files
-from forgather_spool.spool.queue import Entry, Spool, utc_now
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool, utc_now
 from tests.builders import BOOT_ID, HOST, taken
 from tests.waiting import wait_until
 

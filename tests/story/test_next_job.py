@@ -18,7 +18,7 @@ from forgather_spool.job import Result
 from forgather_spool.outcome import Cancelled, Exited
 from forgather_spool.runner.client import Hatched
 from forgather_spool.spool import settings
-from forgather_spool.spool.queue import Entry
+from forgather_spool.spool.names import Entry
 from tests.builders import BOOT_ID, HOST, a_claim
 from tests.story.bench_of_runners import Bench, ended
 from tests.story.world import World

@@ -19,7 +19,8 @@ from forgather_spool.job import Claim, parse_at
 from forgather_spool.outcome import Cancelled, Exited
 from forgather_spool.spool import attempts, files, preempt
 from forgather_spool.spool.mailbox import Mailbox
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.stop import stop
 from tests import builders
 from tests.fakes.nvml import FakeCards

@@ -23,7 +23,8 @@ from forgather_spool.runner.ready import Ready, make_ready
 from forgather_spool.runner.request import Request
 from forgather_spool.runner.requests import StopRequests
 from forgather_spool.runner.stopping import Stopping
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.watch import Watch
 from tests import builders
 from tests.spool.crashing import refused_after

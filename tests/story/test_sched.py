@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from forgather_spool import schema
 from forgather_spool.cli.sched.command import sched
-from forgather_spool.cli.sched.listing import HEADERS
+from forgather_spool.cli.sched.listing_table import HEADERS
 from forgather_spool.cli.table import cells, render
 from forgather_spool.errors import AlreadyClaimed, BadDocument, JobFailed, NoSuchJob, UsageError
 from forgather_spool.host import proc

@@ -18,8 +18,9 @@ from forgather_spool.job import State
 from forgather_spool.spool import files, order
 from forgather_spool.spool.batch import submit_one
 from forgather_spool.spool.look import look
+from forgather_spool.spool.names import Entry
 from forgather_spool.spool.place import held_places
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 from tests import builders
 from tests.spool.crashing import dies_after
 

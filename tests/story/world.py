@@ -12,7 +12,8 @@ from typing import Any
 from forgather_spool.host import proc
 from forgather_spool.job import Claim, Result
 from forgather_spool.spool import files
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.submit import submit
 from tests.waiting import wait_until
 

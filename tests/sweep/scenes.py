@@ -8,8 +8,9 @@ from pathlib import Path
 
 from forgather_spool.host import proc
 from forgather_spool.spool import attempts, files, preempt
+from forgather_spool.spool.names import Entry
 from forgather_spool.spool.paths import CANCEL
-from forgather_spool.spool.queue import Entry, utc_now
+from forgather_spool.spool.queue import utc_now
 from forgather_spool.spool.stop import stop
 from tests.story.world import HOST, World
 from tests.sweep.ledger import LINE

@@ -132,7 +132,7 @@ FAULTS = (
     ),
     Fault(
         "a result whose writing the power cut off stands",
-        "spool/queue.py",
+        "spool/sight.py",
         "        except (FileNotFoundError, BadDocument):\n            return False\n        except UnreadableFile:\n",
         "        except FileNotFoundError:\n            return False\n        except (BadDocument, UnreadableFile):\n",
         POWER_CUT,

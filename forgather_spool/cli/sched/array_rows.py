@@ -10,7 +10,8 @@ from forgather_spool.job import Result
 from forgather_spool.outcome import Cancelled, Outcome, words_for
 from forgather_spool.spool import files
 from forgather_spool.spool.families import Counts, count
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.names import Entry
+from forgather_spool.spool.queue import Spool
 
 READ_AT_MOST = 2_000  # results of one array; reading 100,000 takes seconds
 

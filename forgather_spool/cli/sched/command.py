@@ -17,7 +17,8 @@ from forgather_spool.cli.nudge import nudge, nudge_to_tell
 from forgather_spool.cli.sched.group_command import group as group_commands
 from forgather_spool.cli.sched.group_command import set_group
 from forgather_spool.cli.sched.groups import Change
-from forgather_spool.cli.sched.listing import ACTIVE, BY_DEFAULT, Listing, Wanted, as_document, as_table, take_listing
+from forgather_spool.cli.sched.listing import ACTIVE, BY_DEFAULT, Listing, Wanted, as_document, take_listing
+from forgather_spool.cli.sched.listing_table import as_table
 from forgather_spool.cli.sched.order_command import add_to as add_order_commands
 from forgather_spool.cli.sched.tidy import cleanup, retention
 from forgather_spool.cli.show import shown

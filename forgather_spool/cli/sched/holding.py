@@ -18,8 +18,9 @@ from forgather_spool.outcome import describe
 from forgather_spool.spool import files, order
 from forgather_spool.spool.families import find_all, where
 from forgather_spool.spool.look import Job, look, read_all
+from forgather_spool.spool.names import Entry
 from forgather_spool.spool.place import Held, Place, Queued, held_places, locate, waiting_places
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 
 FEW = 8  # so many are moved one by one; more, in one look at the queue
 TRIES = 3  # a job that is held and released by others while we try is theirs

@@ -16,9 +16,9 @@ from forgather_spool.errors import JobFailed, UsageError
 from forgather_spool.schema import PRIORITY_LIMIT
 from forgather_spool.spool import order
 from forgather_spool.spool.families import find_one
-from forgather_spool.spool.names import start_order
+from forgather_spool.spool.names import Entry, start_order
 from forgather_spool.spool.place import Held, Queued, locate
-from forgather_spool.spool.queue import Entry, Spool
+from forgather_spool.spool.queue import Spool
 
 _STARTED = "forgather sched list shows what still waits"
 
