@@ -246,10 +246,11 @@ class ComposableIterableDataset(Resumable):
         state, self._pending = self._pending, None
         if state is None or state.epoch != self.epoch or not self._epoch.claim(loader_of_torch()):
             state = self._fresh()
-        start = replace(state, cursor=placed(state, lane))
+        start, order = replace(state, cursor=placed(state, lane)), self.order
+        self._epoch.begun()
         seen = self._iteration.seen if self._iteration else [0, 0]
         self._iteration = Iteration(
-            self.rows, self.order, start, self._columns, self._stages, self._format, [0, 0] if self._reset else seen
+            self.rows, order, start, self._columns, self._stages, self._format, [0, 0] if self._reset else seen
         )
         return self._iteration
 

@@ -63,21 +63,30 @@ class Epoch:
 
     So persistent workers see a new epoch. And workers take a loaded state from the copy they were
     started with, which the program they left behind cannot see: the state is for one pass, and claimed by it.
+    The first pass of a worker is of the epoch in which it was started, however late it begins: else one that is
+    slow would read another epoch than the others, once the program has gone on to the next.
     """
 
     def __init__(self, value: int) -> None:
         torch = sys.modules.get("torch")
         self._both: Any = [value, 0]
+        self._known = value  # to this process; a worker's is that of its start
+        self._begun = False  # by this process, a worker
         if torch is not None and hasattr(torch, "tensor"):
             self._both = torch.tensor(self._both, dtype=torch.int64).share_memory_()
 
     @property
     def value(self) -> int:
-        return int(self._both[0])
+        late = loader_of_torch() and not self._begun
+        return self._known if late else int(self._both[0])
 
     @value.setter
     def value(self, value: int) -> None:
-        self._both[0] = value
+        self._both[0] = self._known = value
+
+    def begun(self) -> None:
+        """A pass has begun. The next one of a worker is of the epoch that its program is in by then."""
+        self._begun = bool(loader_of_torch())
 
     def free(self) -> None:
         self._both[1] = 0

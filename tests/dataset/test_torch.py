@@ -92,6 +92,28 @@ def test_persistent_workers_hear_of_a_new_epoch(data: ComposableIterableDataset)
     assert second == batches(DataLoader(data, batch_size=8))
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_worker_that_starts_late_reads_the_epoch_of_the_others(
+    data: ComposableIterableDataset, persistent: bool
+) -> None:
+    """Its pass began when the loader was asked for batches, whatever epoch the program is in by now."""
+    may_start = torch.multiprocessing.Event()
+    expected = {}
+    for epoch in (1, 2):
+        data.set_epoch(epoch)
+        expected[epoch] = flat(batches(DataLoader(data, batch_size=5)))
+
+    data.set_epoch(1)
+    waiting = {"worker_init_fn": lambda worker: may_start.wait(30), "persistent_workers": persistent}
+    loader = DataLoader(data, batch_size=5, num_workers=1, **waiting)
+    begun = iter(loader)
+    data.set_epoch(2)
+    may_start.set()
+
+    assert flat(batches(begun)) == expected[1]
+    assert flat(batches(loader)) == expected[2]
+
+
 @pytest.mark.parametrize("workers", [0, 2, 3])
 @pytest.mark.parametrize("block", [1, 8])
 def test_the_state_after_so_many_batches_needs_no_stateful_loader(
