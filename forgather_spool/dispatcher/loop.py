@@ -31,6 +31,7 @@ from forgather_spool.job import Claim
 from forgather_spool.runner.client import Nursery
 from forgather_spool.spool import admit, files
 from forgather_spool.spool.names import Entry, parse_entry
+from forgather_spool.spool.paths import CANCEL
 from forgather_spool.spool.queue import Spool
 from forgather_spool.spool.reject import reject_strangers
 from forgather_spool.spool.watch import CREATED, GONE, IN_OPEN, Watch
@@ -77,6 +78,8 @@ class Dispatcher:
         for folder in (*self.intake.folders, paths.queue, paths.server, paths.notices):
             self._watch.add(folder, CREATED | GONE)
         self._watch.add(here, GONE)  # what comes there, we have put there
+        self.spool.open_host(CANCEL)
+        self._watch.add(paths.running_on(CANCEL), GONE)  # a cancel by others has come to its end
         for herald in heralds(paths, self.host_name):
             self._watch.add(herald, IN_OPEN)
         swept = admit.sweep_tmp(self.spool)
@@ -187,6 +190,10 @@ class Dispatcher:
                 if entry is not None:
                     self.deciding.may_have_ended(entry[1])
                     self._let_go(entry)
+            elif path == self.spool.paths.running_on(CANCEL):
+                entry = parse_entry(name)
+                if entry is not None:
+                    self.deciding.may_have_ended(entry[1])
             elif path in self.intake.folders:
                 self.intake.heard()
             elif path == self.spool.paths.notices:

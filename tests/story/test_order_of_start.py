@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from forgather_spool.job import format_at
 from forgather_spool.outcome import Exited, Refused
 from forgather_spool.spool import settings
@@ -44,6 +46,20 @@ def test_a_chain_runs_in_its_order_and_a_fan_in_waits_for_all(world: World):
     assert world.wait_done(last).outcome == Exited(0)
     lines = world.lines("order")
     assert (sorted(lines[:2]), lines[2:]) == (["a", "b"], ["c", "d"])
+
+
+@pytest.mark.parametrize("on_hold", [True, False])
+def test_a_cancel_of_what_waits_is_heard_by_who_comes_after_it(world: World, on_hold: bool):
+    """Nothing told the dispatcher when a cancel was complete: it looked a minute later."""
+    tomorrow = format_at(datetime.now(UTC) + timedelta(days=1))
+    dependency = world.submit("true", **({"hold": True} if on_hold else {"begin_at": tomorrow}))
+    last = world.submit("true", after=after(dependency[1], when="any"))
+    world.dispatch()
+    world.wait_done(world.submit("true"))  # all that waits has been looked at
+
+    world.forgather("sched", "cancel", dependency[1])
+
+    assert world.wait_done(last).outcome == Exited(0)
 
 
 def test_a_job_whose_dependency_failed_is_refused_and_so_is_what_comes_after_it(world: World):
