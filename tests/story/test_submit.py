@@ -265,6 +265,8 @@ REFUSED = [
     (["--gpus"], "option '--gpus' requires an argument"),
     ([], "no command given"),
     (["--"], "no command given"),
+    (["--", ""], "the command is the word ''"),
+    (["", "x"], "the command is the word ''"),
     (["--", "echo", *["x" * 100_000] * 11], "more than 1048576"),
 ]
 
@@ -455,10 +457,12 @@ def test_a_secret_among_the_arguments_is_warned_of_and_not_repeated(forgather):
 
 def test_a_command_that_is_not_there_yet_is_queued_with_a_remark(forgather, home):
     answer = forgather("submit", "./built-later.sh")
+    folder = forgather("submit", str(home.parent))
 
     assert answer.returncode == 0
     assert "./built-later.sh: no such command yet" in answer.stderr
-    assert len(queued(home)) == 1
+    assert f"{home.parent}: no such command yet" in folder.stderr
+    assert len(queued(home)) == 2
 
 
 def test_files_of_variables_give_way_to_single_ones(forgather, home, tmp_path):

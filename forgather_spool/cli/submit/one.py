@@ -131,8 +131,11 @@ def _check(document: Document) -> None:
     Raises:
         UsageError: what the table refuses, or a whole that is too large.
     """
-    if not document["argv"]:
-        raise UsageError("no command given", hint="forgather submit [OPTIONS] -- CMD [ARG]...")
+    argv = document["argv"]
+    assert isinstance(argv, list)
+    if not argv or not argv[0].strip():  # "$COMMAND" of a variable that is not set
+        what = "no command given" if not argv else f"the command is the word {argv[0]!r}"
+        raise UsageError(what, hint="forgather submit [OPTIONS] -- CMD [ARG]...")
     try:
         size_bytes = len(dump(document))  # first: the table takes for granted that text is text
         schema.check(document, schema.SPEC, unknown="refuse")
@@ -226,8 +229,12 @@ def _not_enforced(spec: Document, environ: Mapping[str, str]) -> list[str]:
 
 def _is_found(command: str, search_path: str, cwd: str) -> bool:
     if "/" in command:
-        return os.access(os.path.join(cwd, command), os.X_OK)
-    return any(os.access(os.path.join(cwd, folder, command), os.X_OK) for folder in search_path.split(":"))
+        return _is_program(os.path.join(cwd, command))
+    return any(_is_program(os.path.join(cwd, folder, command)) for folder in search_path.split(":"))
+
+
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and not os.path.isdir(path)
 
 
 def ends_with_the_login(environ: Mapping[str, str]) -> bool:
