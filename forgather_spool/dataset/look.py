@@ -51,8 +51,9 @@ def look(what: str, data: ComposableIterableDataset, where: Where) -> Looked:
     rows, order = data.rows, data.order
     if where.at > len(order):
         raise UsageError(f"position {where.at} is past the end of {len(order)} rows")
-    fields = [rows.schema.field(name) for name in where.columns or rows.column_names]
-    schema = pa.schema(fields, rows.schema.metadata)
+    schema = rows.schema
+    if where.columns:
+        schema = pa.schema([schema.field(name) for name in where.columns], schema.metadata)
 
     def taken(order: Order, first: int, count: int) -> pa.Table:
         found = rows.batches(order, run(first, min(first + count, len(order))), columns=where.columns)

@@ -98,6 +98,21 @@ def test_a_data_set_is_told_to_scripts(tmp_path: Path, stories: Path) -> None:
     assert told["examples"] == [{"raw": {"__bytes_b64__": ""}, "score": 0.0}]
 
 
+def test_of_what_python_has_no_value_for_the_rest_is_shown(tmp_path: Path) -> None:
+    """Two columns of one name, a year 40,000 and bytes that are no UTF-8 were each reported as a bug of ours."""
+    offsets = pa.py_buffer((0).to_bytes(4, "little") + (2).to_bytes(4, "little"))
+    broken = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"\xff\xfe"))
+    columns = [pa.array([7]), pa.array(["seven"]), pa.array([2**60], pa.timestamp("s")), broken]
+    write_stream(tmp_path / "odd.arrow", pa.Table.from_arrays(columns, names=["n", "n", "when", "text"]), [1])
+
+    shown = run(tmp_path, "dataset", "--path", "odd.arrow")
+    told = run(tmp_path, "dataset", "--path", "odd.arrow", "--json")
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.count("cannot be shown") == 2 and "n: 7" in shown.stdout and "n: seven" in shown.stdout
+    assert (told.returncode, "two columns have one name" in told.stderr) == (2, True)
+
+
 def test_a_split_with_bounds_is_what_is_shown(tmp_path: Path, stories: Path) -> None:
     found = run(tmp_path, "dataset", "--path", str(stories), "--split", "train[50%:]", "-n", "1", "--json")
 
@@ -112,6 +127,7 @@ def test_a_split_with_bounds_is_what_is_shown(tmp_path: Path, stories: Path) -> 
         (["--path", "stories.arrow", "--columns", "nothing"], 2, "no column 'nothing'"),
         (["--path", "stories.arrow", "--at", "101"], 2, "position 101 is past the end of 100 rows"),
         (["--path", "stories.arrow", "-t", "a.yaml"], 2, "which one?"),
+        (["--path", "stories.arrow", "--target", "data"], 2, "a part of a config"),
         ([], 2, "which data set?"),
         (["-t", "command.yaml"], 2, "no section train"),
         (["-t", "train.yaml", "--target", "other"], 2, "there are: data"),

@@ -48,7 +48,7 @@ def _run(
 
     where = Where(count, at, sample, names)
     with progress_told(json_=json_, quiet=quiet):
-        found = _of_path(path, rest, where) if path is not None else _of_config(ctx, target, rest, where)
+        found = _of_path(path, target, rest, where) if path is not None else _of_config(ctx, target, rest, where)
     from forgather_spool.dataset.survey import surveyed
 
     measured = surveyed(found.sample)
@@ -60,9 +60,11 @@ def _run(
     click.echo("\n".join(as_text(found, measured, full=full)))
 
 
-def _of_path(path: str, given: Mapping[str, Any], where: Where) -> Looked:
-    if (target := given.get("config_file")) is not None:
-        raise UsageError(f"--path {path} and -t {target}: which one?", hint="give one of them")
+def _of_path(path: str, target: str | None, given: Mapping[str, Any], where: Where) -> Looked:
+    if (config := given["config_file"]) is not None:
+        raise UsageError(f"--path {path} and -t {config}: which one?", hint="give one of them")
+    if target is not None:
+        raise UsageError(f"--target {target} is a part of a config, and --path has none", hint="-t CONFIG")
     from forgather_spool.dataset import fast_load_iterable_dataset
     from forgather_spool.dataset.look import look
 
@@ -125,8 +127,12 @@ def _document(found: Looked, columns: Any) -> dict[str, Any]:
     """What --json prints. Values that JSON has no form for are tagged as in the server's JSON lines."""
     import json
 
-    from forgather_spool.dataset_server.ndjson import lines
+    from forgather_spool.dataset_server.ndjson import check_schema, lines
 
+    try:
+        check_schema(found.examples.schema)
+    except UsageError as error:
+        raise UsageError(f"--json: {error}", hint="--columns can leave it out; without --json it is shown") from None
     batches = found.examples.to_batches()
     features = found.features or {}
     return {

@@ -33,11 +33,18 @@ def as_text(found: Looked, columns: Sequence[Column], *, full: bool) -> Iterator
         if column.lengths is not None:
             yield ""
             yield from _lengths(found, column.name, column.lengths)
-    for number, example in enumerate(found.examples.to_pylist()):
+    for number in range(len(found.examples)):
         yield ""
         yield f"example {number + found.about['at']}:"
-        for name, value in example.items():
-            yield f"  {shown(name)}: {_value(value, full)}"
+        for name, column in zip(found.examples.column_names, found.examples.columns, strict=True):
+            yield f"  {shown(name)}: {_cell(column, number, full)}"
+
+
+def _cell(column: Any, number: int, full: bool) -> str:
+    try:
+        return _value(column[number].as_py(), full)
+    except (ValueError, OverflowError) as error:  # no UTF-8, a year 40,000: of one value, and the others are shown
+        return f"cannot be shown: {shown(next(iter(str(error).splitlines()), type(error).__name__))}"
 
 
 def _sizes(found: Looked, columns: Sequence[Column]) -> str:
