@@ -161,6 +161,19 @@ def test_a_configs_data_are_shown(tmp_path: Path, before: bool) -> None:
     assert (told["rows"], [one["text"] for one in told["examples"]]) == (2, ["one", "two"])
 
 
+def test_what_a_config_reads_while_training_is_shown(tmp_path: Path, stories: Path) -> None:
+    """From the server it names, as training does; that was "--target None: the config has none"."""
+    streams = "train:\n  model: {{config: {{model_type: gpt2}}}}\n  data: {{stream: {}, column: text}}\n"
+    (tmp_path / "files.yaml").write_text(streams.format("./stories.arrow"))
+    (tmp_path / "server.yaml").write_text(streams.format('local/x, server: "http://127.0.0.1:1"'))
+
+    files = run(tmp_path, "dataset", "-t", "files.yaml", "--json")
+    server = run(tmp_path, "dataset", "-t", "server.yaml")
+
+    assert json.loads(files.stdout)["rows"] == len(STORIES), files.stderr
+    assert (server.returncode, "http://127.0.0.1:1: Connection refused" in server.stderr) == (75, True)
+
+
 def test_the_text_files_of_a_config_are_documents(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     for name in ("a", "b"):

@@ -14,8 +14,10 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 
 from forgather_spool.dataset import ComposableIterableDataset
+from forgather_spool.dataset.address import parse_address
 from forgather_spool.dataset.errors import ContentChanged, ServerRefused, ServerUnreachable
 from forgather_spool.dataset.remote import ahead
+from forgather_spool.dataset.remote.server import Server
 from forgather_spool.dataset.walk import Walk
 from forgather_spool.errors import Missing, UsageError
 from tests.dataset_server.conftest import table, write
@@ -145,6 +147,20 @@ def test_a_column_that_is_not_there_is_said_before_anything_is_sent(
 
     with pytest.raises(UsageError, match="no column 'nothing'"):
         data.rows.batches(data.order, Walk(0, 1), columns=columns)
+
+
+def test_a_token_made_anew_is_told_from_one_that_was_given(served: Served) -> None:
+    """It had said to look at a variable that was not set."""
+
+    def hint(**given: str) -> str:
+        with pytest.raises(ServerRefused) as error, pytest.MonkeyPatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            Server(parse_address(served.listening.url, "old")).load({"path": "local/stories"})
+        return error.value.hint
+
+    assert "made anew" in hint()
+    assert hint(FORGATHER_DATASET_SERVER_TOKEN="old") == "look at FORGATHER_DATASET_SERVER_TOKEN"
 
 
 def test_a_wrong_token_is_said(served: Served, from_servers: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,15 +88,19 @@ def _of_config(ctx: click.Context, target: str | None, given: Mapping[str, Any],
     if not isinstance(config.program, Train):
         raise UsageError(f"{config.path} has no section train: its data are its program's", hint="give --path")
     sections = targets(config.program.document)
-    if (target or CONFIGS_OWN) not in sections:
-        raise UsageError(f"--target {target}: the config has none", hint=f"there are: {', '.join(sections)}")
-    section = sections[target or CONFIGS_OWN]
+    wanted = target or CONFIGS_OWN
+    if wanted not in sections:
+        raise UsageError(f"--target {wanted}: the config has none", hint=f"there are: {', '.join(sections)}")
+    section = sections[wanted]
     if section.get("text") is not None:
         return _of_documents(config, where)
     from forgather_spool.dataset import fast_load_iterable_dataset
+    from forgather_spool.dataset.address import SERVER_VARIABLE
     from forgather_spool.dataset.look import look
 
-    path = section.get("dataset") or section["path"]
+    if section.get("server") is not None:
+        os.environ[SERVER_VARIABLE] = section["server"]  # as training does
+    path = section.get("stream") or section.get("dataset") or section["path"]
     data = fast_load_iterable_dataset(path, section.get("name"), given["split"] or section.get("split"))
     return look(path, data, where)
 
@@ -106,7 +110,9 @@ def targets(train: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {
         key: part
         for key, part in train.items()
-        if isinstance(part, Mapping) and key not in ("model", "tokenizer") and {"text", "dataset", "path"} & set(part)
+        if isinstance(part, Mapping)
+        and key not in ("model", "tokenizer")
+        and {"text", "dataset", "stream", "path"} & set(part)
     }
 
 

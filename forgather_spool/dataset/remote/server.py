@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from forgather_spool.dataset.address import TOKEN_VARIABLE, Address, connection_hint, verification_hint
+from forgather_spool.dataset.address import LOOPBACK, TOKEN_VARIABLE, Address, connection_hint, verification_hint
 from forgather_spool.dataset.errors import BrokenStream, ContentChanged, ServerRefused, ServerUnreachable
 from forgather_spool.dataset.frames import MEDIA_TYPE
 from forgather_spool.dataset.order import Order
@@ -212,7 +212,7 @@ class Server:
         said = " ".join(str(found.get("error", "no reason given")).split())[:500]
         message = f"{self.url}: {answer.status}: {said}"
         if answer.status == 401:
-            return ServerRefused(f"{self.url}: {self._token_words}", hint=f"look at {TOKEN_VARIABLE}")
+            return ServerRefused(f"{self.url}: {self._token_words}", hint=self._token_hint)
         if answer.status == 412:
             return ContentChanged(message, hint="load the data set again, and start the epoch anew")
         if answer.status == 409 or (answer.status == 404 and "handle" in said):
@@ -227,6 +227,12 @@ class Server:
     @property
     def _token_words(self) -> str:
         return "asks for a token" if self.address.token is None else "does not take this token"
+
+    @property
+    def _token_hint(self) -> str:
+        if self.address.token is None or os.environ.get(TOKEN_VARIABLE) or self.address.host not in LOOPBACK:
+            return f"look at {TOKEN_VARIABLE}"
+        return f"its token may have been made anew: load the data set again; for a tunnel's other end, {TOKEN_VARIABLE}"
 
     def _check(self, answer: http.client.HTTPResponse, wanted: Wanted) -> None:
         """Whether it is a stream of what was asked: the server's own words for it, compared with ours."""
