@@ -128,15 +128,20 @@ def test_the_folder_of_a_killed_server_goes_with_the_next_start(
     def folders() -> set[Path]:
         return set(tmp_path.glob("forgather-dataset-*"))
 
-    living, url = start("--workers", "2")
-    (lived_in,) = folders()
-    killed, _ = start()
-    (left,) = folders() - {lived_in}
+    def begins(*words: str) -> tuple[subprocess.Popen[str], str, Path]:
+        """Its folder comes after its first line."""
+        before = folders()
+        process, url = start(*words)
+        return process, url, wait_until(lambda: folders() - before).pop()
+
+    living, url, lived_in = begins("--workers", "2")
+    killed, _, left = begins()
     killed.kill()
     killed.wait()
-    third, _ = start()
+    third, _, new = begins()
 
-    assert left not in folders() and lived_in in folders() and len(folders()) == 2
+    wait_until(lambda: left not in folders(), what="the folder to go")
+    assert folders() == {lived_in, new}
     assert sorted(whole(environ, url)) == list(range(ROWS))
     for process in (living, third):
         process.terminate()
