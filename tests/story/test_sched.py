@@ -32,7 +32,7 @@ HERE = proc.host_name()
 def nudged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Homes whose dispatcher was woken; none is."""
     homes: list[str] = []
-    for module in ("sched.command", "job.stopping"):
+    for module in ("sched.command", "sched.tidy", "job.stopping"):
         monkeypatch.setattr(f"forgather_spool.cli.{module}.nudge", lambda spool: homes.append(spool.paths.home))
     return homes
 
@@ -432,6 +432,15 @@ def test_what_a_waiting_job_comes_after_is_not_removed(spool: Spool) -> None:
 
     spool.cancel_waiting(later, "anna")
     assert removed() == 2
+
+
+def test_what_retention_says_is_begun_with_at_once(spool: Spool, nudged: list[str]) -> None:
+    """With nothing to run no dispatcher is awake: it would come with the next job."""
+    printed("retention")
+    assert nudged == []
+
+    printed("retention", "--older-than", "30d")
+    assert nudged
 
 
 def test_retention_is_set_shown_and_taken_away(spool: Spool) -> None:

@@ -15,6 +15,7 @@ import click
 from forgather_spool.cli.control.asking import confirmed
 from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.job.words import job_words
+from forgather_spool.cli.nudge import nudge
 from forgather_spool.cli.quantities import DURATION_FORMS, SIZE_FORMS, duration_s, size_text
 from forgather_spool.cli.quantities import size_bytes as size_of
 from forgather_spool.cli.show import shown
@@ -140,6 +141,8 @@ def retention(
         click.echo(as_json(held))
     else:
         click.echo(in_words(Retention.from_document(held)) if isinstance(held, dict) else "nothing goes by itself")
+    if given:
+        nudge(spool)  # who is asleep would remove nothing before the next job
 
 
 def in_words(kept: Retention) -> str:
