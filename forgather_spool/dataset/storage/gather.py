@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from forgather_spool.dataset.storage.columns import Column
 from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
-SHORT_BYTES = 256  # values up to here, on average, are joined by Arrow: Python's join costs more for each of them
+POOL = pa.system_memory_pool()  # what sixteen clients' batches leave behind is less than in Arrow's own
 
 
 class Gatherer:
@@ -31,18 +32,22 @@ class Gatherer:
         self._views = {width: region.view(f"u{width}") for width in (1, 2, 4, 8)}
         self._whole = region.buffer(0, region.size)
         self._offsets = {width: region.view(f"i{width}") for width in (4, 8)}
+        self._nullable = {name for name, found in arrays.items() if name.endswith(".0") and (found >= 0).any()}
 
     def column(self, place: int, column: Column, batches: np.ndarray, offsets: np.ndarray) -> pa.Array:
         """Column number `place` of the rows at `offsets` in `batches` (both int64, of one length)."""
-        valid = self._validity(self._arrays[f"{place}.0"][batches], offsets)
+        valid = self._validity(f"{place}.0", batches, offsets)
         if column.kind == "fixed":
             return self._fixed(place, column, batches, offsets, valid)
         if column.kind == "bits":
             return self._bits(place, column, batches, offsets, valid)
         return self._variable(place, column, batches, offsets, valid)
 
-    def _validity(self, addresses: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
+    def _validity(self, name: str, batches: np.ndarray, offsets: np.ndarray) -> np.ndarray | None:
         """True where a row has a value; None when all have."""
+        if name not in self._nullable:
+            return None
+        addresses = self._arrays[name][batches]
         known = addresses >= 0
         if not known.any():
             return None
@@ -92,32 +97,27 @@ class Gatherer:
         return pa.Array.from_buffers(column.type, len(offsets), parts, children=[inner])
 
     def _joined(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
-        """The bytes from each of the addresses `first` up to its `last`, one after the other."""
-        if not len(first):
+        """The bytes from each of the addresses `first` up to its `last`, one after the other.
+
+        In one call: every second entry of an array whose values are the whole range, from an
+        address to the next. The entries between have no sensible length, and nobody looks
+        at them. Of the outermost offsets Arrow takes the mean length, and makes room for as
+        many values of it: just enough, so that the bytes are not copied once more.
+        """
+        count = len(first)
+        if not count:
             return pa.py_buffer(b"")
         sizes = last - first
         if sizes[0] and (sizes == sizes[0]).all():
             return pa.py_buffer(self._alike(first, int(sizes[0])))
         self._views[1].take(first, mode="clip")  # has memory fetch all rows at once, not one after the other
-        if int(sizes.sum()) <= SHORT_BYTES * len(sizes):
-            return self._joined_by_arrow(first, last)
-        # Arrow would be faster here too, but of a megabyte for each of 16 clients its allocator makes two
-        memory = self._region.memory
-        return pa.py_buffer(b"".join([memory[at:end] for at, end in zip(first.tolist(), last.tolist(), strict=True)]))
-
-    def _joined_by_arrow(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
-        """In one call: every second entry of an array whose values are the whole range, from an address to the next.
-
-        The entries between have no sensible length, and nobody looks at them. The
-        outermost offsets only say how much room to make, at first.
-        """
-        count = len(first)
         offsets = np.empty(2 * count + 2, np.int64)
         offsets[1:-1:2], offsets[2:-1:2] = first, last
-        about_bytes = (2 * count + 1) * -(-int((last - first).sum()) // count)
-        offsets[0], offsets[-1] = 0, min(about_bytes, self._region.size)
+        room = int(sizes.sum()) * (2 * count + 1) // count + 4
+        offsets[0], offsets[-1] = 0, min(room, self._region.size)
         ends = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
-        return ends.take(pa.array(np.arange(1, 2 * count, 2))).buffers()[2]
+        picked = pa.array(np.arange(1, 2 * count, 2))
+        return pc.take(ends, picked, boundscheck=False, memory_pool=POOL).buffers()[2]
 
     def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
         """`size` bytes from each of the addresses `first`."""
