@@ -28,6 +28,7 @@ from forgather_spool.errors import Missing, UsageError
 
 Format = Literal["python", "numpy", "torch", "arrow"]
 FORMATS = ("python", "numpy", "torch", "arrow")
+PART_BYTES, PART_ROWS = 1 << 20, 64  # of a batch, made into examples at a time: of more, the last has left the cache
 NUMBERS = "biuf"  # kinds of numpy's types that torch has
 
 
@@ -93,6 +94,13 @@ def _parts(array: Any, format_: Format, size: int) -> Iterator[Any]:
         found = column(array)
         return (found[start : start + size] for start in starts)
     return (column(array.slice(start, size)) for start in starts)
+
+
+def parts_of(batch: Any) -> Iterator[Any]:
+    """Even parts of about `PART_BYTES` at most, or `PART_ROWS` where those are more."""
+    parts = max(1, -(-batch.nbytes // PART_BYTES))
+    size = max(PART_ROWS, -(-batch.num_rows // parts))
+    return (batch.slice(start, size) for start in range(0, batch.num_rows, size))
 
 
 def examples_of(batch: Any, format_: Format) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from operator import length_hint
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from forgather_spool.dataset.cursor import State
-from forgather_spool.dataset.formats import Format, as_format, batches_of, columns_of_examples, examples_of
+from forgather_spool.dataset.formats import Format, as_format, batches_of, columns_of_examples, examples_of, parts_of
 from forgather_spool.dataset.order import Order
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.stages import Example, Numbered, Stage, run_group, run_one
@@ -87,10 +88,12 @@ class Iteration:
 
     def _plain(self) -> Iterator[Any]:
         for _, batch in self._read(self._walks()):
-            found = examples_of(batch, self.format)
-            self.taken, self._held = self.taken + len(found), iter(found)
+            for part in parts_of(batch):
+                found = examples_of(part, self.format)
+                self.taken, self._held = self.taken + len(found), iter(found)
+                del part
+                yield from self._held
             del batch
-            yield from self._held
 
     def _one_by_one(self) -> Iterator[Example]:
         for index, example in self._numbered(self._walks()):
@@ -103,7 +106,8 @@ class Iteration:
 
     def _numbered(self, walks: Iterable[Walk]) -> Iterator[Numbered]:
         for positions, batch in self._read(walks):
-            yield from zip(positions.tolist(), examples_of(batch, self.format), strict=True)
+            examples = chain.from_iterable(examples_of(part, self.format) for part in parts_of(batch))
+            yield from zip(positions.tolist(), examples, strict=True)
 
     def _in_groups(self) -> Iterator[Example]:
         lane = self.start.cursor.lane

@@ -218,7 +218,8 @@ class Api:
             if wanted is not None and wanted.strip() not in ("*", f'"{rows.fingerprint}"'):
                 raise Denied(412, f"the data set has another content: {rows.fingerprint}")
             try:
-                stream = Stream(handle, rows, asked, arrow=wants_arrow(request.headers.getall("Accept", [])))
+                arrow = wants_arrow(request.headers.getall("Accept", []))
+                stream = Stream(handle, rows, asked, lambda: self._streams, arrow=arrow)
             except UsageError as error:
                 raise Denied(406, str(error)) from None
             except ContentChanged as error:

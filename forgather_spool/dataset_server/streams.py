@@ -27,7 +27,7 @@ from aiohttp import web
 
 from forgather_spool.dataset.errors import ContentChanged
 from forgather_spool.dataset.frames import MEDIA_TYPE, FrameWriter, Piece
-from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset.rows import BatchBytes, Rows
 from forgather_spool.dataset_server import ndjson
 from forgather_spool.dataset_server.body import Body
 from forgather_spool.dataset_server.handles import Handle
@@ -43,20 +43,24 @@ TURNS = 2  # batches in a row before the others get their turn
 SLOW_S = 0.010  # of the processor: a batch that takes longer is made in a thread
 CALM = 16  # batches in a thread that needed none, until the next are made on the loop again
 LINES_MEDIA_TYPE = "application/x-ndjson"
+HELD_BYTES = 10 << 20  # all streams together hold about as much: with many, each has smaller batches
 LINES_BATCH_BYTES = 320 << 10  # as text they are larger, and take ten times as long to make
 
 Made = tuple[int, list[Piece], bool]  # rows so far, what to send, whether making it was slow
 
 
 class Stream:
-    """One answer to GET .../iter. `idle_s`: a client that takes nothing for so long is dropped."""
+    """One answer to GET .../iter, while `streams` tells how many there are.
 
-    def __init__(self, handle: Handle, rows: Rows, asked: Asked, *, arrow: bool) -> None:
+    `idle_s`: a client that takes nothing for so long is dropped.
+    """
+
+    def __init__(self, handle: Handle, rows: Rows, asked: Asked, streams: Callable[[], int], *, arrow: bool) -> None:
         self._handle = handle
         self._rows = rows
         self._asked = asked
         self._arrow = arrow
-        self._encoder: _Arrow | _Lines = _Arrow(rows, asked) if arrow else _Lines(rows, asked)
+        self._encoder: _Arrow | _Lines = _Arrow(rows, asked, streams) if arrow else _Lines(rows, asked)
 
     def headers(self) -> dict[str, str]:
         """What a client checks before it trusts the rows to be those it meant."""
@@ -172,8 +176,8 @@ def _next(make: Callable[[], tuple[int, list[Piece]]]) -> Made | None:
 
 
 class _Arrow:
-    def __init__(self, rows: Rows, asked: Asked) -> None:
-        self._batches = _batches(rows, asked, asked.batch_bytes)
+    def __init__(self, rows: Rows, asked: Asked, streams: Callable[[], int]) -> None:
+        self._batches = _batches(rows, asked, lambda: min(asked.batch_bytes, HELD_BYTES // max(1, streams())))
         self._writer = FrameWriter(projected(rows.schema, asked.columns), asked.codec)
 
     def made(self) -> Iterator[tuple[int, list[Piece]]]:
@@ -205,7 +209,7 @@ class _Lines:
         return []
 
 
-def _batches(rows: Rows, asked: Asked, batch_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _batches(rows: Rows, asked: Asked, batch_bytes: BatchBytes) -> Iterator[tuple[int, pa.RecordBatch]]:
     return rows.batches(asked.order, asked.walk, columns=asked.columns, batch_bytes=batch_bytes)
 
 

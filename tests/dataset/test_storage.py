@@ -88,6 +88,18 @@ def test_the_first_batch_is_small_and_the_others_fit_the_cache(tmp_path: Path) -
     assert sizes[0] == 64 and max(sizes) * 2000 <= BATCH_BYTES and sum(sizes) == 5000
 
 
+@pytest.mark.parametrize("order", [Order(5000), Order(5000, (Shuffle(1),))], ids=["stored", "shuffled"])
+def test_a_batch_is_as_large_as_is_wanted_when_its_turn_comes(tmp_path: Path, order: Order) -> None:
+    """A server that gets more clients gives each less, also those it had before."""
+    table = pa.table({"text": ["x" * 2000] * 5000})
+    rows = open_files([write_stream(tmp_path / "a.arrow", table, [1000])], "arrow")
+    wanted = iter([1 << 20, 1 << 20, *[1 << 17] * 5000])
+
+    sizes = [batch.num_rows for _, batch in rows.batches(order, run(0, 5000), batch_bytes=lambda: next(wanted))]
+
+    assert sizes[1] > 300 and max(sizes[2:]) < 100 and sum(sizes) == 5000
+
+
 @pytest.mark.parametrize("start", [0, 1])
 def test_rows_that_are_not_there_are_refused(tmp_path: Path, start: int) -> None:
     rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")

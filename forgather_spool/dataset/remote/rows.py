@@ -11,7 +11,7 @@ from forgather_spool.dataset.remote.patience import max_retry_s
 from forgather_spool.dataset.remote.reading import Reading
 from forgather_spool.dataset.remote.replicas import Replicas
 from forgather_spool.dataset.remote.server import Wanted
-from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, Rows, without_columns
+from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, BatchBytes, Rows, without_columns
 from forgather_spool.dataset.walk import Walk
 from forgather_spool.errors import UsageError
 
@@ -44,7 +44,7 @@ class RemoteRows(Rows):
         return self._length
 
     def batches(
-        self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+        self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: BatchBytes = BATCH_BYTES
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """As `Rows.batches`. Fetches ahead where that is of use; a server that fails is replaced, or waited for.
 
@@ -57,7 +57,8 @@ class RemoteRows(Rows):
         names = None if columns is None else tuple(columns)
         if names == ():
             return _nothing_but_rows(walk.count)
-        wanted = Wanted(order, walk, names, batch_bytes, self.fingerprint)
+        wanted_bytes = batch_bytes() if callable(batch_bytes) else batch_bytes
+        wanted = Wanted(order, walk, names, wanted_bytes, self.fingerprint)
         reading = Reading(self._replicas, wanted, schema, max_retry_s())
         return iter(Ahead(reading.batches(), reading.cancel))
 

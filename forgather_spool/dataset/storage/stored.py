@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ import pyarrow as pa
 
 from forgather_spool.dataset.errors import BadDataset, ContentChanged
 from forgather_spool.dataset.order import Order
-from forgather_spool.dataset.rows import BATCH_BYTES, BATCH_ROWS, FIRST_BATCH_ROWS, Rows, without_columns
+from forgather_spool.dataset.rows import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    FIRST_BATCH_ROWS,
+    BatchBytes,
+    Rows,
+    without_columns,
+)
 from forgather_spool.dataset.storage.gather import Gatherer
 from forgather_spool.dataset.storage.index import Index, load
 from forgather_spool.dataset.storage.region import Region
@@ -114,31 +121,40 @@ class StoredRows(Rows):
         return self._take(np.arange(start, stop, dtype=np.int64), places)
 
     def batches(
-        self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+        self, order: Order, walk: Walk, *, columns: Sequence[str] | None = None, batch_bytes: BatchBytes = BATCH_BYTES
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """As `Rows.batches`; the rows of a plain run are not copied."""
         if order.total != self._length or walk.last >= len(order):
             raise UsageError(f"an order of {order.total} rows, positions up to {walk.last}: there are {self._length}")
         places = self._places(columns)
         self._look()
-        rows = min(max(int(batch_bytes / max(1.0, self.row_bytes)), BATCH_ROWS[0]), BATCH_ROWS[1])
+        row_bytes = max(1.0, self.row_bytes)
+
+        def rows() -> int:
+            wanted = batch_bytes() if callable(batch_bytes) else batch_bytes
+            return min(max(int(wanted / row_bytes), BATCH_ROWS[0]), BATCH_ROWS[1])
+
         if order.first_row is not None and walk.is_run:
             return self._run(order.first_row + walk.first, walk.count, rows, places)
         return self._walk(order, walk, rows, places)
 
-    def _run(self, first: int, count: int, rows: int, places: list[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _run(
+        self, first: int, count: int, rows: Callable[[], int], places: list[int]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         given = 0
         while given < count:
             self._look()
             start = first + given
             batch = self._batch_of(start)
             left = min(first + count, int(self._ends[batch])) - start
-            stop = start + (_even(left, rows) if given else min(left, rows, FIRST_BATCH_ROWS))
+            stop = start + (_even(left, rows()) if given else min(left, rows(), FIRST_BATCH_ROWS))
             yield given, self._cut(batch, start, stop, places)
             given = stop - first
 
-    def _walk(self, order: Order, walk: Walk, rows: int, places: list[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        given, size = 0, min(rows, FIRST_BATCH_ROWS)
+    def _walk(
+        self, order: Order, walk: Walk, rows: Callable[[], int], places: list[int]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        given, size = 0, min(rows(), FIRST_BATCH_ROWS)
         while given < walk.count:
             ahead = order.at(walk.positions(given, min(walk.count, given + (AHEAD if given else FIRST_AHEAD))))
             at = 0
@@ -146,7 +162,7 @@ class StoredRows(Rows):
                 self._look()
                 batch = self._take(ahead[at : at + size], places)
                 yield given + at, batch
-                at, size = at + len(batch), rows
+                at, size = at + len(batch), rows()
             given += len(ahead)
 
     def _look(self) -> None:
