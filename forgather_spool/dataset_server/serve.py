@@ -79,11 +79,7 @@ def prepare(settings: Settings, paths: Paths) -> Listening:
         Missing, UnreadableFile: the address, the certificate or the token cannot be had.
     """
     context = _context(settings)
-    if context is None and not guard.is_loopback(settings.host) and not settings.insecure:
-        message = (
-            f"{settings.host} can be reached by others, and there is no TLS: tokens and data would go in the clear"
-        )
-        raise UsageError(message, hint="forgather tls init, or --host 127.0.0.1 and an SSH tunnel, or --insecure")
+    _refuse_in_the_clear(settings, context is not None)
     sockets = _sockets(settings)
     try:
         token = token_for(settings, paths, sockets[0].getsockname()[1])
@@ -92,6 +88,19 @@ def prepare(settings: Settings, paths: Paths) -> Listening:
             one.close()
         raise
     return Listening(settings, sockets, context, token)
+
+
+def check_reach(settings: Settings) -> None:
+    """Raise UsageError where a start with these settings here and now would go in the clear; takes nothing."""
+    has_own = settings.tls is not False and default_store().has_server()
+    _refuse_in_the_clear(settings, settings.tls_cert is not None or bool(settings.tls) or has_own)
+
+
+def _refuse_in_the_clear(settings: Settings, speaks_tls: bool) -> None:
+    if speaks_tls or settings.insecure or guard.is_loopback(settings.host):
+        return
+    message = f"{settings.host} can be reached by others, and there is no TLS: tokens and data would go in the clear"
+    raise UsageError(message, hint="forgather tls init, or --host 127.0.0.1 and an SSH tunnel, or --insecure")
 
 
 def _context(settings: Settings) -> ssl.SSLContext | None:

@@ -18,6 +18,7 @@ import pytest
 from forgather_spool.cli.dataset import server as command
 from forgather_spool.cli.dataset import server_queue as dataset_server_queue
 from forgather_spool.dataset.frames import MEDIA_TYPE, FrameReader
+from forgather_spool.errors import UsageError
 from tests.dataset_server.conftest import ROWS
 from tests.waiting import wait_until
 
@@ -203,6 +204,16 @@ def test_a_server_as_a_job_is_queued_with_words_that_start_it(
     assert result.output.startswith("queued: q_") and entry.name.endswith(".p3.json")
     assert spec["argv"][3:] == ["forgather_spool.dataset_server", "--no-hf", "--local", f"stories={stories}"]
     assert spec["type"] == "dataset-server"
+
+
+def test_a_server_that_would_go_in_the_clear_is_not_queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was, to fail once its turn had come."""
+    monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
+
+    result = click.testing.CliRunner().invoke(command.dataset_server, ["start", "--enqueue", "--host", "0.0.0.0"])
+
+    assert isinstance(result.exception, UsageError) and "there is no TLS" in str(result.exception)
+    assert not Path(tmp_path, "home/spool").exists()
 
 
 @pytest.mark.parametrize(

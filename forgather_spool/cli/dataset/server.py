@@ -90,7 +90,9 @@ def _start(ctx: click.Context, /, **options: Any) -> None:
     settings = _settings(given, config)
     if enqueue:
         from forgather_spool.cli.dataset.server_queue import put_into_queue
+        from forgather_spool.dataset_server.serve import check_reach
 
+        check_reach(settings)
         put_into_queue(given, config, settings, priority=priority or 0, name=name)
         return
     _serve(settings)
