@@ -43,7 +43,7 @@ TURNS = 2  # batches in a row before the others get their turn
 SLOW_S = 0.010  # of the processor: a batch that takes longer is made in a thread
 CALM = 16  # batches in a thread that needed none, until the next are made on the loop again
 LINES_MEDIA_TYPE = "application/x-ndjson"
-HELD_BYTES = 10 << 20  # all streams together hold about as much: with many, each has smaller batches
+HELD_BYTES = 8 << 20  # all streams together hold about as much: with many, each has smaller batches
 LINES_BATCH_BYTES = 320 << 10  # as text they are larger, and take ten times as long to make
 
 Made = tuple[int, list[Piece], bool]  # rows so far, what to send, whether making it was slow
