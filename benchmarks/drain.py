@@ -15,6 +15,7 @@ from benchmarks.spools import ended, fill, set_dispatch, start_dispatcher
 
 GROUP = "drain"
 AT_ONCE = 2
+FLOOR = 0.8  # of nq, which keeps nothing safe: the bar was set as 500 a second where nq made 626
 
 
 def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
@@ -35,16 +36,18 @@ def measure(lab: Lab, *, systemd: bool) -> dict[str, Samples]:
 
 def rows(taken: Mapping[str, Samples]) -> list[Row]:
     found = []
-    for name, what, bar in (("embedded", "embedded", at_least(500)), ("scope", "in scopes", at_least(1, "ratio"))):
+    nq = taken.get("nq")
+    embedded = at_least(500) if nq is None else at_least(FLOOR, "ratio")
+    scope, unit_start = at_least(1, "ratio"), taken.get("systemd-run")
+    for name, what, peer, against, bar in (
+        ("embedded", "embedded", "nq", nq, embedded),
+        ("scope", "in scopes", "systemd-run --user", unit_start, scope),
+    ):
         if name in taken:
-            peer = "systemd-run --user" if "systemd-run" in taken else None
-            against = taken.get("systemd-run")
+            note = f"`true`, {AT_ONCE} at a time, from the dispatcher's start to its end"
             found.append(
-                from_samples(
-                    GROUP, what, taken[name], unit="jobs/s", peer=peer, against=against, bar=bar,
-                    note=f"`true`, {AT_ONCE} at a time, from the dispatcher's start to its end",
-                )
-            )  # fmt: skip
+                from_samples(GROUP, what, taken[name], unit="jobs/s", peer=peer, against=against, bar=bar, note=note)
+            )
     for name in ("systemd-run", "systemd-run --scope"):
         if name in taken:
             note = f"a loop of them, {AT_ONCE} at a time"
