@@ -4,11 +4,11 @@
     tmp/.../  with spec.json       an array out of incoming/ whose members stand: as good as the next line
     batches/<id>/                  acknowledged: each file is on its way into queue/, out of its folder held/ into held/
 
-Files are written without any fsync, from the first few hundred on by a second
-process while this one checks the next, made durable by one `syncfs`, and the
-folder's rename into batches/ is the acknowledgement. Then each file is renamed
-to where it belongs, by the submitter, or by a dispatcher when that one died;
-both at once is fine, since each rename has one winner. An empty folder goes.
+Files are written without any fsync, from line 1,001 on by a second process
+while this one checks the next, made durable by one `syncfs`, and the folder's
+rename into batches/ is the acknowledgement. Then each file is renamed to where
+it belongs, by the submitter, or by a dispatcher when that one died; both at
+once is fine, since each rename has one winner. An empty folder goes.
 
 The members of an array are names of one file. An array dropped into incoming/
 is written out in tmp/ first, and the rename of the dropped file into that
