@@ -6,14 +6,22 @@ Amounts of memory are rounded so that no comparison of two of them says the oppo
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 
 _GIB = 1 << 30
 
 
+def local(at: datetime) -> datetime:
+    """`at` in this machine's zone. In UTC where that is a day or more from it, as a mistyped TZ can be: no datetime is."""
+    try:
+        return at.astimezone()
+    except ValueError:
+        return at.astimezone(UTC)
+
+
 def at_text(at: datetime) -> str:
     """To the second, in this machine's zone and with its offset: ``2026-11-21 13:05:00 +0100``."""
-    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %z}"
+    return f"{local(at):%Y-%m-%d %H:%M:%S %z}"
 
 
 def gib_down(size_bytes: int) -> str:

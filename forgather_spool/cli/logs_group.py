@@ -13,6 +13,7 @@ from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.table import render, terminal_width
 from forgather_spool.errors import ForgatherError, StorageFailed, UsageError
+from forgather_spool.phrases import local
 from forgather_spool.runs import summary as facts
 from forgather_spool.runs.chain import with_what_it_continues
 from forgather_spool.runs.curves import Curve, Lines, curves, panels
@@ -149,7 +150,7 @@ def _row(run: Run) -> tuple[str, ...]:
     at, loss, eval_loss = facts.started_at(run), run.series("loss").final, run.series("eval_loss").final
     return (
         shown(run.run_id),
-        at.astimezone().strftime("%Y-%m-%d %H:%M") if at else "-",
+        f"{local(at):%Y-%m-%d %H:%M}" if at else "-",
         "-" if run.last_step is None else str(run.last_step),
         facts.number(loss[1]) if loss else "-",
         facts.number(eval_loss[1]) if eval_loss else "-",

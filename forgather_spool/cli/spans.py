@@ -1,4 +1,4 @@
-"""Times as people say them: "12s ago" in a table, "3 min 4 s" in a sentence, a local date in a list of facts."""
+"""Times as people say them: "12s ago" in a table, "3 min 4 s" in a sentence; local ones that were typed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,6 @@ def span(seconds: float) -> str:
             rest = whole % size // part_size
             return f"{whole // size} {unit}" + (f" {rest} {part}" if rest else "")
     return f"{whole} s"
-
-
-def local(at: datetime) -> str:
-    """To the second, with its offset: ``2026-11-21 03:40:12 +0100``."""
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def of_local(at: datetime) -> datetime:

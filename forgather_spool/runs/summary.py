@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from forgather_spool.phrases import at_text
 from forgather_spool.runs.read import Run
 
 NOTHING = "nothing logged yet"
@@ -51,7 +52,7 @@ def as_lines(run: Run) -> list[str]:
         ("run", run.run_id + (f" ({run.name})" if run.name and run.name != run.run_id else "")),
         ("file", str(run.file)),
         ("job", run.job_id),
-        ("started", (at := started_at(run)) and at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")),
+        ("started", (at := started_at(run)) and at_text(at)),
         ("resumed from", run.resumed_from),
         ("steps", NOTHING if run.last_step is None else f"{run.last_step}{epoch}, {len(run.records)} records"),
         ("loss", _final_and_best(loss.final, loss.lowest)),

@@ -61,6 +61,17 @@ def test_a_time_that_the_clock_leaves_out_in_spring_is_not_before_it(text):
     assert begin_at(text, before) == "2027-03-28T01:30:00Z"
 
 
+def test_a_zone_a_day_from_utc_has_times_too(monkeypatch):
+    """A mistyped TZ can say so, and the C library goes as far as 24 h 59 min; a datetime's offset has to be less."""
+    monkeypatch.setenv("TZ", "XXX-24")  # 14:30 UTC is 14:30 of the next day
+    time.tzset()
+
+    assert begin_at("tomorrow 8:00", NOW) == "2026-11-22T08:00:00Z"
+    assert begin_at("16:00", NOW) == "2026-11-21T16:00:00Z"
+    with pytest.raises(UsageError, match=r"is past \(2026-11-21 14:00 UTC\)"):
+        begin_at("today 14:00", NOW)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "soon", "10", "2h", "now+", "now-1h", "now2h", "now+99999999999999d", "25:00", "tomorrow x", "2026-13-01",

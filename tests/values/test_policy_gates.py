@@ -27,7 +27,12 @@ def test_a_job_waits_for_its_time_and_the_loop_is_told_when_that_is():
 
 
 @pytest.mark.parametrize(
-    ("zone", "shown"), [("UTC", "2026-11-21 12:05:00 +0000"), ("Europe/Berlin", "2026-11-21 13:05:00 +0100")]
+    ("zone", "shown"),
+    [
+        ("UTC", "2026-11-21 12:05:00 +0000"),
+        ("Europe/Berlin", "2026-11-21 13:05:00 +0100"),
+        ("XXX-25", "2026-11-21 12:05:00 +0000"),  # a day from UTC: more than a datetime may be
+    ],
 )
 def test_a_time_is_told_as_the_clock_on_the_wall_shows_it(zone: str, shown: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TZ", zone)

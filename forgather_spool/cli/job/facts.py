@@ -16,12 +16,13 @@ from forgather_spool.cli.job.document import (
 )
 from forgather_spool.cli.quantities import size_text
 from forgather_spool.cli.show import shown
-from forgather_spool.cli.spans import ago, local, span
+from forgather_spool.cli.spans import ago, span
 from forgather_spool.document import Document
 from forgather_spool.errors import UnreadableFile
 from forgather_spool.job import parse_at
 from forgather_spool.outcome import describe
 from forgather_spool.pending import PendingReason
+from forgather_spool.phrases import at_text, local
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.look import AttemptSeen, Job, attempts_of
 from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id
@@ -177,7 +178,7 @@ def steps(job: Job) -> list[str]:
     told = job.result.document.get("steps") if job.result else None
     lines = []
     for step in told if isinstance(told, list) else []:
-        lines.append(f"{parse_at(str(step.get('at'))).astimezone():%H:%M:%S} {step.get('did')}")
+        lines.append(f"{local(parse_at(str(step.get('at')))):%H:%M:%S} {step.get('did')}")
     return lines
 
 
@@ -230,7 +231,7 @@ def _files_of(paths: Paths, job_id: str, attempt: int) -> list[str]:
 
 
 def when(at: datetime | None) -> str | None:
-    return None if at is None else f"{local(at)} ({ago(at, datetime.now(UTC))})"
+    return None if at is None else f"{at_text(at)} ({ago(at, datetime.now(UTC))})"
 
 
 def _size(value: object) -> str | None:

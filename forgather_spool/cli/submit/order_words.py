@@ -19,6 +19,7 @@ from forgather_spool.cli import quantities
 from forgather_spool.cli.spans import of_local
 from forgather_spool.document import Document
 from forgather_spool.errors import UsageError
+from forgather_spool.phrases import local
 
 BEGIN_FORMS = "now+2h, 22:00, tomorrow 8:00, 2026-11-22 08:00 or 2026-11-22T08:00:00Z"
 RETRY_WORDS = ("signals", "oom", "timeout")
@@ -31,7 +32,7 @@ _LONG_UNITS = {"second": "s", "minute": "m", "hour": "h", "day": "d"}  # as in s
 
 def begin_at(text: str, now: datetime | None = None) -> str:
     """The time `text` means, RFC 3339 in UTC. `now` is aware. Raises UsageError: no time, or one that is past."""
-    now = datetime.now().astimezone() if now is None else now
+    now = datetime.now(UTC) if now is None else now
     try:
         at = _time_meant(" ".join(text.lower().split()), now)
         if at.year > schema.LAST_YEAR:
@@ -40,7 +41,7 @@ def begin_at(text: str, now: datetime | None = None) -> str:
         raise UsageError(f"{text!r} is not a time", hint=f"e.g. {BEGIN_FORMS}") from None
     if at < now:
         raise UsageError(
-            f"{text!r} is past ({at.astimezone():%Y-%m-%d %H:%M %Z})", hint="without --begin it starts when it can"
+            f"{text!r} is past ({local(at):%Y-%m-%d %H:%M %Z})", hint="without --begin it starts when it can"
         )
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -54,7 +55,7 @@ def _time_meant(words: str, now: datetime) -> datetime:
     if day in _DAYS:
         return _local(_day(day, now), _time_of_day(of_day))
     if words in _TIMES or (":" in day and not of_day):
-        of_day_meant, today = _time_of_day(words), now.astimezone().date()
+        of_day_meant, today = _time_of_day(words), _day("today", now)
         at = _local(today, of_day_meant)
         return at if at >= now else _local(today + timedelta(days=1), of_day_meant)
     if not of_day:
@@ -66,7 +67,7 @@ def _time_meant(words: str, now: datetime) -> datetime:
 
 
 def _day(word: str, now: datetime) -> date:
-    return now.astimezone().date() + timedelta(days=_DAYS[word])
+    return date.fromtimestamp(now.timestamp()) + timedelta(days=_DAYS[word])
 
 
 def _local(day: date, of_day: time) -> datetime:
