@@ -12,7 +12,7 @@ _GIB = 1 << 30
 
 
 def local(at: datetime) -> datetime:
-    """`at` in this machine's zone. In UTC where that is a day or more from it, as a mistyped TZ can be: no datetime is."""
+    """`at` in this machine's zone; in UTC where that is a day or more away (a slip in TZ): no datetime can be."""
     try:
         return at.astimezone()
     except ValueError:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 DEBUG_VARIABLE = "FORGATHER_DEBUG"
 OUR_BUG = 70
 INTERRUPTED = 130
-READER_GONE = 141
+READER_GONE = 141  # 128 + SIGPIPE
+
+closed_at_start: set[int] = set()  # of stdin, stdout and stderr: `entry.py` put the null device there
 
 
 def reported(action: Callable[[], int]) -> int:

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-from forgather_spool.cli import reported
+from forgather_spool.cli import closed_at_start, reported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,4 +97,5 @@ def _open_what_is_closed(*streams: tuple[str, int]) -> None:
                 os.dup2(null, fd)
                 os.close(null)
             os.set_inheritable(fd, True)
+            closed_at_start.add(fd)
             setattr(sys, name, os.fdopen(fd, "w" if fd else "r"))

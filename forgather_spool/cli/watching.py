@@ -2,7 +2,7 @@
 
 Woken by the spool's changes and by the terminal's own; a look that is slow, as
 of 100,000 jobs, is taken more seldom, so that it never takes more than a fifth
-of a CPU. Ctrl-C ends it, as does the reader of our output going away.
+of a CPU. Ctrl-C ends it, as does the reader of our output going away, or one who was never there (`>&-`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from forgather_spool.cli.reader import is_gone, leave_quietly, leaving
 from forgather_spool.cli.table import clipped
 from forgather_spool.spool.changes import Changes
 from forgather_spool.spool.queue import Spool
@@ -37,7 +38,7 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]], *, title:
     """
     on_terminal = can_draw()
     last: object = None
-    with Changes(spool) as changes, _resizes() as resized_fd, _screen(on_terminal):
+    with leaving() as leaving_fds, Changes(spool) as changes, _resizes() as resized_fd, _screen(on_terminal):
         limit_s = ECHO_S
         while True:
             began = time.monotonic()
@@ -48,7 +49,9 @@ def show_changes(spool: Spool, look: Callable[[], tuple[str, object]], *, title:
                 print(text, flush=True)
             last = facts
             rest_s = max(AT_MOST_EVERY_S, SHARE * (time.monotonic() - began))
-            heard = changes.wait(limit_s, (resized_fd,))
+            heard = changes.wait(limit_s, (resized_fd, *leaving_fds))
+            if is_gone():
+                leave_quietly()
             _drain(resized_fd)
             left_s = began + rest_s - time.monotonic()
             if left_s > 0:

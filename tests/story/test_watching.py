@@ -58,12 +58,20 @@ def test_a_script_reads_a_line_for_each_change(spool: Spool, watching: subproces
 def test_it_ends_when_its_reader_goes(spool: Spool, watching: subprocess.Popen[str]) -> None:
     assert watching.stdout is not None and watching.stderr is not None
     watching.stdout.readline()
-    watching.stdout.close()
-
-    builders.submitted(spool)
+    watching.stdout.close()  # and nothing changes, so nothing is written that would tell
 
     assert watching.wait(timeout=30) == 141
     assert watching.stderr.read() == ""
+
+
+@pytest.mark.parametrize("words", ["sched list --watch", "job top"])
+def test_it_ends_at_once_when_stdout_is_closed(spool: Spool, words: str) -> None:
+    """Nobody could ever see it, nor leave; `> /dev/null` is another matter."""
+    done = subprocess.run(
+        ["sh", "-c", f"{' '.join(FORGATHER)} {words} >&-"], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_a_terminal_is_drawn_in_place_and_given_back(spool: Spool) -> None:

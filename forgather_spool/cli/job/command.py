@@ -16,9 +16,10 @@ import click
 
 from forgather_spool.cli.job.control import add_to as add_control_verbs
 from forgather_spool.cli.job.document import as_json, job_document
-from forgather_spool.cli.job.following import copy_output, ending, exit_status, leave_quietly, stream
+from forgather_spool.cli.job.following import copy_output, ending, exit_status, stream
 from forgather_spool.cli.job.words import job_words
 from forgather_spool.cli.nudge import nudge
+from forgather_spool.cli.reader import leave_quietly
 from forgather_spool.cli.sched.reasons import reasons_of
 from forgather_spool.cli.show import shown
 from forgather_spool.cli.submit.command import collect, submit_options

@@ -6,13 +6,12 @@ staying, never the job.
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import NoReturn
 
 import click
 
 from forgather_spool.cli.job.tail import Tail
+from forgather_spool.cli.reader import leave_quietly
 from forgather_spool.cli.sched.reasons import reason_of
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import UnreadableFile
@@ -22,7 +21,6 @@ from forgather_spool.spool.look import Job, attempt_with_output
 from forgather_spool.spool.queue import Spool
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
-READER_GONE = 141  # 128 + SIGPIPE
 
 
 def stream(spool: Spool, job_id: str, *, lines: int | None, follow: bool, attempt: int | None = None) -> int:
@@ -85,9 +83,3 @@ def exit_status(ended: Job) -> int:
         hint = f"forgather job show --raw {ended.job_id}"
         raise UnreadableFile(f"job {ended.job_id}: {ended.problem or ended.state.value}", hint=hint)
     return exit_status_of(ended.result.outcome)
-
-
-def leave_quietly() -> NoReturn:
-    """Whoever read our output has gone; the interpreter must not complain when it flushes."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(READER_GONE)

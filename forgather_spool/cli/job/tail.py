@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO
 
+from forgather_spool.cli.reader import is_gone
 from forgather_spool.job import State
 from forgather_spool.spool.follow import ENDED, UNCLAIMED, Follower
 from forgather_spool.spool.look import Job, look
@@ -55,6 +56,8 @@ class Tail:
                 self._backlog()
                 while follow and state not in ENDED:
                     follower.wait()
+                    if is_gone(self._out.fileno()):  # a job that says nothing has no write to notice it by
+                        raise BrokenPipeError
                     state = follower.look()  # before reading: what an ended job wrote is all there
                     self._copy()
                     self._catch_up(follower.attempt, on_again)
