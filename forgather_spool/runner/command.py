@@ -39,37 +39,6 @@ def find_cwd(cwd: str | None, env: dict[str, str]) -> str:
     return path
 
 
-def find_program(name: str, cwd: str, env: dict[str, str]) -> str:
-    """The file `name` means in the job's own PATH and directory, as execvp(3) would look for it.
-
-    Raises:
-        Missing: there is none, or it may not be executed.
-    """
-    if "/" in name:
-        path = os.path.join(cwd, name)
-        _check_program(path)
-        return path
-    not_executable = ""
-    for folder in env.get("PATH", os.defpath).split(":"):
-        path = os.path.join(cwd, folder, name)
-        if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return path
-            not_executable = not_executable or path
-    if not_executable:
-        _check_program(not_executable)
-    raise Missing(f"the command {name!r} is not in the job's PATH ({env.get('PATH', os.defpath)})")
-
-
-def _check_program(path: str) -> None:
-    if os.path.isdir(path):
-        raise Missing(f"the command {path} is a directory")
-    if not os.path.exists(path):
-        raise Missing(f"the command {path} is not there")
-    if not os.access(path, os.X_OK):
-        raise Missing(f"the command {path} is not executable; try: chmod +x {path}")
-
-
 def write_script(path: str, text: str) -> None:
     """Put a spec's script where it can be executed. Raises Missing: the file system refuses."""
     try:

@@ -15,7 +15,8 @@ import sys
 from forgather_spool.document import parse
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
-from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
+from forgather_spool.host.program import find_program
+from forgather_spool.runner.command import Command, find_cwd, write_script
 from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.journal_copy import JournalCopy
 from forgather_spool.runner.request import Request, spelled

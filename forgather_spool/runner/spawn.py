@@ -6,12 +6,12 @@ Nothing else is open. `subprocess` would do the same at 2 MB a runner.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
 
 from forgather_spool.errors import Missing
+from forgather_spool.host.program import not_started
 from forgather_spool.runner import signals
 from forgather_spool.runner.command import Command
 
@@ -65,8 +65,7 @@ def _spawn(command: Command, job_fd: int) -> int:
         try:
             return _posix_spawn(command, job_fd)
         except OSError as error:
-            says = _EXEC_SAYS.get(error.errno or 0, "cannot be executed")
-            raise Missing(f"the command {command.program} {says}: {error.strerror}") from None
+            raise not_started(command.program, error) from None
         finally:
             os.chdir("/")
 
@@ -129,11 +128,3 @@ def _terminal() -> tuple[int, int]:
     size = b"".join(n.to_bytes(2, sys.byteorder) for n in (TTY_ROWS, TTY_COLUMNS, 0, 0))
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
     return ours, theirs
-
-
-_EXEC_SAYS = {
-    errno.ENOEXEC: "is neither a program nor a script with a first line such as #!/bin/sh",
-    errno.ENOENT: "cannot be executed because the interpreter its first line names is not there",
-    errno.EACCES: "may not be executed (its mode, its folder, or a file system mounted noexec)",
-    errno.E2BIG: "has too many arguments or too large an environment",
-}

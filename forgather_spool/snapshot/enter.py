@@ -13,6 +13,7 @@ from typing import Any
 
 from forgather_spool import schema
 from forgather_spool.errors import ForgatherError, JobFailed
+from forgather_spool.host.program import find_program, not_started
 from forgather_spool.snapshot.git import GitFailed, git
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths
@@ -27,7 +28,7 @@ def main(home: str, job_id: str, spec_path: str, script: str) -> int:
         tree = make_worktree(Paths(home), job_id, spec["snapshot"])
         _become(spec, f"{tree}/{spec['snapshot']['prefix']}".rstrip("/"), script)
     except (ForgatherError, OSError) as error:
-        print(f"forgather: the snapshot of {job_id}: {error}", file=sys.stderr, flush=True)
+        print(f"forgather: {job_id}, run from its snapshot: {error}", file=sys.stderr, flush=True)
     return FAILED
 
 
@@ -73,10 +74,11 @@ def _become(spec: dict[str, Any], cwd: str, script: str) -> None:
     os.chdir(cwd)
     env = {**os.environ, "PWD": cwd, "FORGATHER_SUBMITTED_FROM": spec["cwd"] or ""}
     argv = spec["argv"]
-    program = script or _program(argv[0], spec["cwd"] or "", cwd)
-    if "/" in program:
+    program = script or find_program(_program(argv[0], spec["cwd"] or "", cwd), cwd, env)
+    try:
         os.execve(program, argv, env)
-    os.execvpe(program, argv, env)
+    except OSError as error:
+        raise not_started(program, error) from None
 
 
 def _program(name: str, submitted_from: str, cwd: str) -> str:

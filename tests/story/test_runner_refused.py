@@ -14,9 +14,10 @@ import pytest
 
 from forgather_spool.errors import Missing, StorageFailed
 from forgather_spool.host import proc
+from forgather_spool.host.program import find_program
 from forgather_spool.runner import client, nursery, run, spawn
 from forgather_spool.runner.client import Nursery
-from forgather_spool.runner.command import Command, find_cwd, find_program, write_script
+from forgather_spool.runner.command import Command, find_cwd, write_script
 from forgather_spool.runner.family import Family
 from forgather_spool.runner.output import OutputLog
 from forgather_spool.runner.ready import Ready, make_ready

@@ -167,6 +167,35 @@ def test_a_repository_that_is_gone_is_said_to_be(world: World, repository: Repos
     assert look(world.spool, job_id).result.document["outcome"]["exit_code"] == 125
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "words", "says"),
+    [
+        (
+            "echo no first line",
+            0o755,
+            ["./tool"],
+            "is neither a program nor a script with a first line such as #!/bin/sh",
+        ),
+        ("#!/no/such/shell", 0o755, ["./tool"], "the interpreter its first line names is not there"),
+        ("#!/bin/sh", 0o644, ["./tool"], "is not executable; try: chmod +x"),
+        ("#!/bin/sh", 0o755, ["./another"], "/another is not there"),
+        ("#!/bin/sh", 0o755, ["no-such-tool"], "the command 'no-such-tool' is not in the job's PATH"),
+    ],
+)
+def test_a_command_that_cannot_be_started_is_said_to_be_that(
+    world: World, repository: Repository, text: str, mode: int, words: list[str], says: str
+) -> None:
+    """It is not the snapshot's fault, as a job without one would say."""
+    repository.write("tool", text)
+    os.chmod(repository.folder / "tool", mode)
+    job_id = repository.submit(*words)
+
+    world.dispatch_all()
+
+    assert says in output(world, job_id)
+    assert look(world.spool, job_id).result.document["outcome"]["exit_code"] == 125
+
+
 def test_a_program_git_does_not_know_is_the_users_own(world: World, repository: Repository) -> None:
     """``.venv/bin/python`` is in no commit."""
     repository.write(".venv/bin/tool", "#!/bin/sh\necho tool in $PWD\n")

@@ -42,7 +42,7 @@ BELOW = {
     "training": {"dataset", "trainer", "spool", "host", "values", "errors"},
     "notify": {"spool", "host", "values", "errors"},
     "tls": {"spool", "values", "errors"},
-    "snapshot": {"spool", "values", "errors"},
+    "snapshot": {"spool", "host", "values", "errors"},
     "dispatcher": {"snapshot", "runner", "policy", "trainers", "spool", "host", "values", "errors"},
     "dataset": {"tls", "spool", "values", "errors"},
     "dataset_server": {"web", "dataset", "tls", "spool", "host", "values", "errors"},

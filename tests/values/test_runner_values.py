@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from forgather_spool.errors import Missing
+from forgather_spool.host.program import find_program
 from forgather_spool.outcome import outcome_from_document
 from forgather_spool.runner.client import nursery_environment
-from forgather_spool.runner.command import find_cwd, find_program
+from forgather_spool.runner.command import find_cwd
 from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.journal_copy import JournalCopy
 from forgather_spool.runner.request import MAX_REQUEST_BYTES, Request, size_of, spelled
