@@ -252,7 +252,7 @@ def test_settings_are_set_shown_and_cleared(world: World, monkeypatch: pytest.Mo
     for nobody in ("--clear", "none"):
         said("desktop")
         assert said(nobody) == said() == "nobody is told, unless a job names somebody\n"
-    for wrong in (["pigeon"], ["desktop", "none"]):
+    for wrong in (["pigeon"], ["desktop", "none"], ["--on", "failure"], ["none", "--on", "failure"]):
         with pytest.raises(UsageError):
             CliRunner().invoke(sched, ["notify", *wrong], catch_exceptions=False)
 

@@ -221,8 +221,8 @@ def notify(targets: tuple[str, ...], when: str | None, clear: bool, json_: bool)
     """
     from forgather_spool.cli.sched.notify_defaults import as_lines, change
 
-    if clear and targets:
-        raise click.UsageError("--clear goes with no TARGET")
+    if clear and (targets or when is not None):
+        raise click.UsageError("--clear goes alone")
     spool = Spool().create()
     found = change(spool, [] if clear else list(targets) or None, when)
     click.echo(as_json(found) if json_ else "\n".join(as_lines(found)))

@@ -15,7 +15,7 @@ def change(spool: Spool, targets: list[str] | None, when: str | None) -> dict[st
     """Set what is not None; what holds now: version, notify, notify_on.
 
     Raises:
-        UsageError: nobody can be told so, or nobody and somebody are named.
+        UsageError: nobody can be told so, nobody and somebody are named, or `when` is of nobody.
         BadDocument, UnreadableFile: dispatch.json is damaged.
     """
     changes: dict[str, object] = {}
@@ -25,6 +25,9 @@ def change(spool: Spool, targets: list[str] | None, when: str | None) -> dict[st
             raise UsageError("none with others: either nobody is told or they are", hint="leave one of them out")
         changes["notify"] = named
     if when is not None:
+        if not changes.get("notify", settings.dispatch(spool.paths)["notify"]):
+            hint = f"say whom: forgather sched notify --on {when} TARGET..."
+            raise UsageError(f"--on {when}: nobody is set to be told of it", hint=hint)
         changes["notify_on"] = when
     dispatch = settings.change_dispatch(spool.paths, **changes) if changes else settings.dispatch(spool.paths)
     return {"version": 1, "notify": dispatch["notify"], "notify_on": dispatch["notify_on"]}
