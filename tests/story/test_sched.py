@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forgather_spool import schema
+from forgather_spool.cli import app
 from forgather_spool.cli.sched.command import sched
 from forgather_spool.cli.sched.listing_table import HEADERS
 from forgather_spool.cli.table import cells, render
@@ -42,6 +45,11 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nudged: list[str]) ->
     monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FORGATHER_HOST_KIND", "process")
     return Spool().create()
+
+
+class OnAFullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def run(*words: str, **environ: str) -> Result:
@@ -274,6 +282,30 @@ def test_pause_holds_until_resume(spool: Spool, nudged: list[str]) -> None:
     printed("resume")
     assert "enabled=True" in printed("status")
     assert nudged
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["sched resume", "sched limit 3", "sched keep-cards 1m", "sched group set g --limit 2", "sched retention --keep 5",
+     "sched release --all", "sched cancel running", "job kill --no-wait running", "gpu foreign ignore"],
+)  # fmt: skip
+def test_a_dispatcher_looks_also_where_the_answer_cannot_be_said(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """What was asked for is done by then: with a full disk under stdout, nobody acted on it."""
+    woken: list[str] = []
+    monkeypatch.undo()
+    monkeypatch.setenv("FORGATHER_HOME", spool.paths.home)
+    monkeypatch.setattr("forgather_spool.dispatcher.wake.wake", lambda paths: woken.append(paths.home))
+    builders.submitted(spool)
+    builders.submitted(spool, hold=True)
+    builders.running(spool, name="running")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr("sys.stdout", OnAFullDisk())
+        app.run(words.split())
+
+    assert woken == [spool.paths.home]
 
 
 def test_settings_that_cannot_be_read_are_why_nothing_starts(spool: Spool) -> None:

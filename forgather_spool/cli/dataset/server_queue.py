@@ -48,9 +48,11 @@ def put_into_queue(
         raise UsageError(f"{error.where.removeprefix('$.')}: {error.problem}", hint=error.hint) from None
     spool = Spool()
     job_id = submit(spool.create(), spec)
-    sys.stdout.write(f"queued: {job_id} (priority={priority}, port={settings.port})\n")
-    sys.stdout.flush()
-    nudge(spool)
+    try:
+        sys.stdout.write(f"queued: {job_id} (priority={priority}, port={settings.port})\n")
+        sys.stdout.flush()
+    finally:
+        nudge(spool)
 
 
 def words_of(given: dict[str, Any], config: str | None) -> list[str]:

@@ -108,9 +108,9 @@ def foreign(what: str, least: str | None, json_: bool) -> None:
     changes: dict[str, Any] = {} if least is None else {"foreign_memory_bytes": size_bytes(least)}
     spool = Spool().create()
     settings.change_gpu_policy(spool.paths, lambda policy: replace(policy, ignore_foreign_processes=ignore, **changes))
+    _tell_waiting(spool)
     meaning = "ignored: a card others compute on is free" if ignore else "respected: a card others compute on is taken"
     click.echo(as_json(as_document(look_at_cards(spool))) if json_ else f"foreign processes are {meaning}")
-    _tell_waiting(spool)
 
 
 @gpu.command()
@@ -171,6 +171,7 @@ def _change(texts: tuple[str, ...], by_uuid: bool, json_: bool, **changes: objec
     reading = read_gpus(None)
     named = [card_named(text, reading.gpus, by_uuid=by_uuid) for text in texts]
     policy = settings.change_gpu_policy(spool.paths, lambda old: _changed(old, named, changes))
+    _tell_waiting(spool)
     for card in named:
         _warn_if_not_here(card, reading.problem)
         now = card.policy_now(policy)
@@ -178,7 +179,6 @@ def _change(texts: tuple[str, ...], by_uuid: bool, json_: bool, **changes: objec
             click.echo(f"gpu {card.effective_key(policy)}: disabled={now.disabled} min_priority={least(now)}")
     if json_:
         click.echo(as_json(as_document(look_at_cards(spool))))
-    _tell_waiting(spool)
 
 
 def _changed(policy: GpuPolicy, named: list[Named], changes: dict[str, object]) -> GpuPolicy:

@@ -98,11 +98,11 @@ def kill(spool: Spool, job_id: str, by: str, *, wait: bool, say: Say = click.ech
     except StorageFailed as error:
         hint = f"{error.hint}; without any space: forgather job force-kill --yes {job_id}"
         raise StorageFailed(str(error), hint=hint) from None
-    say(f"{job_id}: {_SAID[came_of_it]}")
     if came_of_it in (Stopped.ASKED, Stopped.ASKED_BEFORE):
         nudge(spool)
     else:
         nudge_to_tell(spool)
+    say(f"{job_id}: {_SAID[came_of_it]}")
     if not wait:
         return None
     with Follower(spool, job_id) as follower:
@@ -134,8 +134,8 @@ def force_kill(spool: Spool, job_id: str, by: str, *, say: Say = click.echo) -> 
             follower.wait_until_ended(time.monotonic() + RUNNER_REACTS_S)
         except WaitedLongEnough:
             told = _signal_scope(spool, look(spool, job_id))
-            say(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
             nudge(spool)
+            say(f"{job_id}: its runner does not react: KILL to the {told} processes of its scope")
             follower.wait_until_ended(time.monotonic() + SCOPE_EMPTIES_S)
     return look(spool, job_id)
 

@@ -155,9 +155,8 @@ def resume(group: str | None, json_: bool) -> None:
         return
     spool = Spool().create()
     now = settings.change_dispatch(spool.paths, paused=False, paused_at=None)
+    _nudge_for_waiting(spool)
     click.echo(as_json(now) if json_ else "resumed")
-    if spool.waiting():
-        nudge(spool)
 
 
 @sched.command()
@@ -175,9 +174,9 @@ def limit(number: str | None, json_: bool) -> None:
         now = settings.change_dispatch(spool.paths, no_gpu_limit=None if number == "default" else int(number))
     else:
         raise click.BadParameter(f"1 to {MAX_NO_GPU_LIMIT}, or the word default", param_hint="N")
+    if number is not None:
+        _nudge_for_waiting(spool)
     click.echo(as_json(now) if json_ else f"jobs without a card at once: {now['no_gpu_limit'] or 'default'}")
-    if number is not None and spool.waiting():
-        nudge(spool)
 
 
 @sched.command("keep-cards")
@@ -198,12 +197,18 @@ def keep_cards(after: str | None, json_: bool) -> None:
     else:
         wait = DEFAULT_WAIT if after == "default" else after
         now = settings.change_dispatch(spool.paths, reserve_after_s=None if wait == "never" else duration_s(wait))
+    if after is not None:
+        _nudge_for_waiting(spool)
     wait_s = now["reserve_after_s"]
     said = "cards are kept for nobody"
     if isinstance(wait_s, (int, float)):
         said = f"cards are kept for who waited {span(wait_s)}"
     click.echo(as_json(now) if json_ else said)
-    if after is not None and spool.waiting():
+
+
+def _nudge_for_waiting(spool: Spool) -> None:
+    """Before the answer: what is set holds, whether or not it can be said."""
+    if spool.waiting():
         nudge(spool)
 
 
@@ -245,19 +250,19 @@ def cancel(jobs: tuple[str, ...], all_queued: bool, json_: bool) -> None:
     spool = Spool().create()
     if all_queued:
         number = cancel_all_queued(spool, who())
-        click.echo(as_json({"version": 1, "cancelled": number}) if json_ else f"cancelled {number}")
         nudge_to_tell(spool)
+        click.echo(as_json({"version": 1, "cancelled": number}) if json_ else f"cancelled {number}")
         return
     came = cancel_each(spool, jobs, who())
+    if some_run(came):
+        nudge(spool)
+    else:
+        nudge_to_tell(spool)
     if json_:
         words = {job_id: what.name.lower() for job_id, what in came.items()}
         click.echo(as_json({"version": 1, "cancelled": cancelled(came), "jobs": words}))
     else:
         say_what_came(came)
-    if some_run(came):
-        nudge(spool)
-    else:
-        nudge_to_tell(spool)
 
 
 sched.add_command(cleanup)

@@ -54,14 +54,14 @@ def set_(name: str, limit: str | None, pause: bool, resume: bool, json_: bool) -
 
 
 def set_group(name: str, wanted: Change, *, json_: bool = False) -> None:
-    """Set it, say what holds now, and have a dispatcher look."""
+    """Set it, have a dispatcher look, and say what holds now."""
     spool = Spool().create()
     now = change(spool, name, wanted)
     at_once = "no limit" if now["limit"] is None else f"at most {now['limit']} at once"
     paused = "paused: none of its jobs starts" if now["paused"] else "not paused"
-    click.echo(as_json(now) if json_ else f"group {shown(name)}: {at_once}; {paused}")
     if spool.waiting():
         nudge(spool)
+    click.echo(as_json(now) if json_ else f"group {shown(name)}: {at_once}; {paused}")
 
 
 @group.command()
@@ -70,6 +70,6 @@ def remove(name: str) -> None:
     """Take away a group's limit and its pause. Its jobs stay as they are."""
     spool = Spool().create()
     remove_settings(spool, name)
-    click.echo(f"group {shown(name)}: no settings any more")
     if spool.waiting():
         nudge(spool)
+    click.echo(f"group {shown(name)}: no settings any more")

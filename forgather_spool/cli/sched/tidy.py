@@ -136,13 +136,13 @@ def retention(
     spool = Spool()
     if given or off:
         settings.change_dispatch(spool.create().paths, retention=wanted.as_document() if given else None)
+    if given:
+        nudge(spool)  # who is asleep would remove nothing before the next job
     held = settings.dispatch(spool.paths)["retention"]
     if json_:
         click.echo(as_json(held))
     else:
         click.echo(in_words(Retention.from_document(held)) if isinstance(held, dict) else "nothing goes by itself")
-    if given:
-        nudge(spool)  # who is asleep would remove nothing before the next job
 
 
 def in_words(kept: Retention) -> str:

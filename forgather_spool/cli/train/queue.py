@@ -50,9 +50,11 @@ def enqueue(config: Config, asked: dict[str, Any], *, resume: str | None, dry_ru
     if isinstance(config.program, Train):
         write_handover(config)
     job_id = submit(spool.create(), spec)
-    sys.stdout.write(f"{entered(job_id, spec)}\n")
-    sys.stdout.flush()
-    nudge(spool)
+    try:
+        sys.stdout.write(f"{entered(job_id, spec)}\n")
+        sys.stdout.flush()
+    finally:
+        nudge(spool)
     return 0
 
 
