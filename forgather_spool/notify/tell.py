@@ -5,6 +5,9 @@ it tells: a teller that is killed has no successor before its last child is
 done. How it went stands in ``notified-<n>.json``, which the child writes, or
 its parent for one that came to its deadline. What has none stays owed: the
 next teller tells it.
+
+What becomes owed meanwhile is told meanwhile, and one target that hangs takes
+its own places only: others go past it, as long as fewer than four hang at once.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ import select
 import signal
 import sys
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from forgather_spool.document import Document
 from forgather_spool.errors import ForgatherError, NoSuchJob, StorageFailed, UnreadableFile, UsageError
@@ -32,20 +37,29 @@ from forgather_spool.spool.output import Output
 from forgather_spool.spool.queue import Spool, utc_now
 
 LIMIT_S = 60.0  # for one target; FORGATHER_NOTIFY_LIMIT_S
-AT_ONCE = 8
+AT_ONCE = 32
+OF_ONE_TARGET = 8  # at once: a hook of each of a thousand jobs that end together, or one that hangs
+LOOK_AGAIN_S = 0.5  # for what is owed by now, while somebody is being told
 DONE_PATIENCE_S = 5.0  # for a job whose result stands, until it lies in done/
 
 Describe = Callable[[Job], tuple[Document, str]]  # the job's JSON, and how it ended in one phrase
 
 
 @dataclass(frozen=True, slots=True)
-class _Child:
-    """One telling under way."""
+class _Call:
+    """One target of one job, not told yet."""
 
     notice: Notice
     number: int
     of: int  # how many targets the job has
-    shown: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """One telling under way."""
+
+    call: _Call
     pidfd: int
     pid: int
     deadline: float
@@ -60,6 +74,7 @@ class Teller:
         self._describe = describe
         self._limit_s = limit_s
         self._children: list[_Child] = []
+        self._waiting: dict[str, deque[_Call]] = {}  # by target, none of them empty
         self._seen: set[Notice] = set()
 
     def run(self) -> bool:
@@ -68,19 +83,29 @@ class Teller:
         if lock_fd is None:
             return False
         try:
-            while new := [n for n in notices.pending(self._spool.paths, self._host_name) if n not in self._seen]:
-                for notice in new:
-                    self._seen.add(notice)
-                    try:
-                        self._tell_all_of(notice)
-                    except ForgatherError as error:  # the disk is full, the settings are damaged: it stays owed
-                        print(f"{notice[0]}: not told yet: {error}", file=sys.stderr)
-                self._reap(down_to=0)
+            while True:
+                for notice in notices.pending(self._spool.paths, self._host_name):
+                    if notice not in self._seen:
+                        self._seen.add(notice)
+                        self._or_it_stays_owed(notice, partial(self._take_in, notice))
+                        self._go_on(0.0)
+                if not self._children and not self._waiting:
+                    return True
+                look_again = time.monotonic() + LOOK_AGAIN_S
+                while (self._children or self._waiting) and (left_s := look_again - time.monotonic()) > 0:
+                    self._go_on(left_s)
         finally:
             os.close(lock_fd)
-        return True
 
-    def _tell_all_of(self, notice: Notice) -> None:
+    def _or_it_stays_owed(self, notice: Notice, step: Callable[[], None]) -> None:
+        """`step`, unless the disk is full or the settings are damaged: the next teller tries again."""
+        try:
+            step()
+        except ForgatherError as error:
+            print(f"{notice[0]}: not told yet: {error}", file=sys.stderr)
+
+    def _take_in(self, notice: Notice) -> None:
+        """Whom it is to be told, behind what waits for the same targets."""
         job = self._job(notice)
         if job is None:
             notices.settle(self._spool.paths, notice)
@@ -89,12 +114,23 @@ class Teller:
         targets, _ = notices.whom_to_tell(job.spec.document if job.spec else {}, dispatch)
         if self._settle(notice, len(targets)):
             return
-        what = self._what(job)
-        for number, text in enumerate(targets):
+        for number, target in enumerate(targets):
             if not files.exists(self._spool.paths.told(job.job_id, number)):
-                self._reap(down_to=AT_ONCE - 1)
-                child = self._start(job.job_id, number, text, what)
-                self._children.append(_Child(notice, number, len(targets), *child))
+                self._waiting.setdefault(target, deque()).append(_Call(notice, number, len(targets), target))
+
+    def _go_on(self, patience_s: float) -> None:
+        """Start what may start, and see how the others are: for so long at most, less once one has ended."""
+        busy = Counter(child.call.target for child in self._children)
+        for target in list(self._waiting):
+            if len(self._children) >= AT_ONCE:
+                break
+            while target in self._waiting and busy[target] < OF_ONE_TARGET and len(self._children) < AT_ONCE:
+                call = self._waiting[target].popleft()
+                if not self._waiting[target]:
+                    del self._waiting[target]
+                self._or_it_stays_owed(call.notice, partial(self._start, call))
+                busy[target] = sum(child.call.target == target for child in self._children)
+        self._reap(patience_s)
 
     def _settle(self, notice: Notice, of: int) -> bool:
         """Remove the mark, if all `of` its targets have been told."""
@@ -134,35 +170,40 @@ class Teller:
         finally:
             output.close()
 
-    def _start(self, job_id: str, number: int, text: str, what: Told) -> tuple[str, int, int, float]:
-        """What `_Child` needs to know of it."""
+    def _start(self, call: _Call) -> None:
+        job = self._job(call.notice)
+        if job is None:
+            notices.settle(self._spool.paths, call.notice)
+            return
+        what = self._what(job)
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
             os.setpgid(0, 0)
             try:
-                _tell(self._spool, job_id, number, text, what)
+                _tell(self._spool, call, what)
             except BaseException as error:  # a forked child: nothing may return into the parent's loop
-                print(f"{job_id}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                print(f"{job.job_id}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             finally:
                 os._exit(0)
         try:
             os.setpgid(pid, pid)  # both do it: whoever is first, the group is there
         except (PermissionError, ProcessLookupError):
             pass
-        return _shown(text), os.pidfd_open(pid), pid, time.monotonic() + self._limit_s
+        self._children.append(_Child(call, os.pidfd_open(pid), pid, time.monotonic() + self._limit_s))
 
-    def _reap(self, *, down_to: int) -> None:
-        """Wait until at most so many are under way; those that are late are killed with what they started."""
-        while len(self._children) > down_to:
-            left_s = min(child.deadline for child in self._children) - time.monotonic()
-            ended, _, _ = select.select([child.pidfd for child in self._children], [], [], max(0.0, left_s))
-            for child in list(self._children):
-                late = time.monotonic() >= child.deadline
-                if child.pidfd in ended or late:
-                    self._take_off(child, late=child.pidfd not in ended)
+    def _reap(self, patience_s: float) -> None:
+        """Take off who has ended, waiting so long for the first; who is late is killed with what it started."""
+        now = time.monotonic()
+        left_s = min([patience_s, *(max(0.0, child.deadline - now) for child in self._children)])
+        ended, _, _ = select.select([child.pidfd for child in self._children], [], [], left_s)
+        for child in list(self._children):
+            late = time.monotonic() >= child.deadline
+            if child.pidfd in ended or late:
+                self._take_off(child, late=child.pidfd not in ended)
 
     def _take_off(self, child: _Child, *, late: bool) -> None:
+        call = child.call
         try:
             os.killpg(child.pid, signal.SIGKILL)  # also what a command left behind
         except (ProcessLookupError, PermissionError):
@@ -172,24 +213,24 @@ class Teller:
         self._children.remove(child)
         try:
             if late:
-                record = _record(child.shown, f"no end within {self._limit_s:g} s", 1)
-                notices.note_told(self._spool.paths, child.notice[0], child.number, record)
-            self._settle(child.notice, child.of)
+                record = _record(_shown(call.target), f"no end within {self._limit_s:g} s", 1)
+                notices.note_told(self._spool.paths, call.notice[0], call.number, record)
+            self._settle(call.notice, call.of)
         except StorageFailed as error:
-            print(f"{child.notice[0]}: {error}", file=sys.stderr)
+            print(f"{call.notice[0]}: {error}", file=sys.stderr)
 
 
-def _tell(spool: Spool, job_id: str, number: int, text: str, what: Told) -> None:
+def _tell(spool: Spool, call: _Call, what: Told) -> None:
     """In the child: tell it and write down how it went."""
     problem, tries = None, 0
     try:
-        target = parse(text)
+        target = parse(call.target)
         tries = send(target, what) if target is not None else 0
     except UsageError as error:
         problem = f"{error} ({error.hint})"
     except NotTold as error:
         problem, tries = str(error), error.tries
-    notices.note_told(spool.paths, job_id, number, _record(_shown(text), problem, tries))
+    notices.note_told(spool.paths, call.notice[0], call.number, _record(_shown(call.target), problem, tries))
 
 
 def _record(shown: str, problem: str | None, tries: int) -> Document:

@@ -166,6 +166,20 @@ def test_a_hook_that_hangs_is_ended_with_all_it_started(world: World) -> None:
     wait_until(lambda: proc.start_ticks(pid) is None, what="the end of what the hook started")
 
 
+def test_a_hook_that_hangs_holds_up_nobody_else(world: World) -> None:
+    """Neither one that ends while it hangs, nor those behind it once it has all the places a target may have."""
+    hang = "command:echo hangs >> log; sleep 1000"
+    stuck = [world.submit("true", notify=[hang]) for _ in range(12)]
+    dispatcher = world.dispatch()
+    wait_until(lambda: world.lines("log") == ["hangs"] * 8, what="as many as one target may have")
+
+    late = world.submit("true", notify=["command:touch told"])
+
+    wait_until(lambda: told(world, late), what="the other one")
+    assert [entry for entry in stuck if told(world, entry)] == []
+    assert dispatcher.poll() is None
+
+
 def test_one_that_never_started_is_told_of_too(world: World) -> None:
     """Refused, because its folder is not there; and cancelled while it waited, with no dispatcher awake."""
     hook = [f"command:cat >> {world.folder}/told"]
