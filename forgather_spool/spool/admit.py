@@ -73,6 +73,11 @@ def pending(spool: Spool) -> bool:
     return any(not name.startswith(".") for name in files.names(spool.paths.incoming)) or batch.pending(spool)
 
 
+def acknowledged(spool: Spool) -> bool:
+    """Whether tmp/ or incoming/ may hold a job that was acknowledged and has no id yet."""
+    return any(map(_came_by_tmp, files.names(spool.paths.tmp))) or pending(spool)
+
+
 def _admit_or_reject(spool: Spool, path: str, age_s: float) -> str | None:
     """Its new id; empty: it was rejected; None: it is left for the next look, since it may still be being written."""
     try:

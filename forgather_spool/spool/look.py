@@ -17,7 +17,7 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, NoSuchJob, UnreadableFile
 from forgather_spool.frozen import dataclass
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, State, parse_at
-from forgather_spool.spool import attempts, files
+from forgather_spool.spool import admit, attempts, files
 from forgather_spool.spool.ended import Ended, ended_count, ended_places
 from forgather_spool.spool.names import FIRST_ATTEMPT, is_job_id, is_short_id, short_id, submitted_unix_s
 from forgather_spool.spool.paths import CANCEL
@@ -115,6 +115,11 @@ def find(spool: Spool, text: str) -> str:
         shown = ", ".join(fits[:CANDIDATES_SHOWN]) + (", ..." if len(fits) > CANDIDATES_SHOWN else "")
         raise NoSuchJob(f"{len(fits)} jobs begin with {text}: {shown}", hint="give more of the id")
     message = f"no job has this id, beginning of an id, or name: {text!r}"
+    if admit.acknowledged(spool):
+        message += "; what was dropped a moment ago has neither yet"
+        raise NoSuchJob(
+            message, hint="the same again in a second; forgather sched status tells whether a dispatcher is awake"
+        )
     if ended_count(spool, NAMES_READ) is None:
         message += f"; of those that have ended, the names of the last {NAMES_READ:,} were read"
         raise NoSuchJob(message, hint="give its id; forgather sched list --all --name NAME reads every one")

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from forgather_spool.errors import NoSuchJob
 from forgather_spool.spool import admit
+from forgather_spool.spool.look import find
 from forgather_spool.spool.queue import Spool
 
 DROP = Path(__file__).resolve().parents[2] / "bin" / "forgather-drop"
@@ -75,6 +77,21 @@ class Dropper:
 @pytest.fixture
 def drop(tmp_path: Path) -> Dropper:
     return Dropper(tmp_path)
+
+
+def test_what_has_no_id_yet_is_said_to_be_there(drop: Dropper) -> None:
+    """A script that asks by name at once is not told that there is no such job, and nothing else."""
+    drop("--name", "early", "true")
+
+    with pytest.raises(NoSuchJob, match="what was dropped a moment ago has neither yet") as refused:
+        find(drop.spool, "early")
+
+    assert refused.value.hint.startswith("the same again in a second")
+    list(admit.admit(drop.spool))
+    assert find(drop.spool, "early") == drop.spool.waiting()[0][1]
+    with pytest.raises(NoSuchJob) as refused:
+        find(drop.spool, "another")
+    assert "dropped" not in str(refused.value)
 
 
 def test_a_dropped_command_is_a_job_like_any_other(drop: Dropper, tmp_path: Path):
