@@ -1,4 +1,4 @@
-"""What our HTTP servers do alike with a request's body and with an answer, under aiohttp.
+"""What our HTTP servers do alike with a request, its body and an answer, under aiohttp.
 
 Who may speak to them is decided in `guard.py`. Knows no routes, no tokens, and
 not whose server it is.
@@ -7,8 +7,10 @@ not whose server it is.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from forgather_spool import guard
 from forgather_spool.document import Document, dump
@@ -40,3 +42,40 @@ def json_response(status: int, document: Document, *, realm: str, last: bool, **
     if last:
         response.force_close()
     return response
+
+
+class Server(web.Server):  # type: ignore[misc]
+    """aiohttp's; what is no request is answered as every error is, and repeats nothing that was sent.
+
+    `options` are those of its RequestHandler.
+    """
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Any], **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
+
+
+class _Connection(web.RequestHandler):  # type: ignore[misc]
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp calls where no handler of ours can answer. Raises ConnectionError: an answer has begun."""
+        super().handle_error(request, status, exc, message)
+        said = "internal error" if status >= 500 else f"no request that can be read: {_problem(exc, message)}"
+        return json_response(status, {"error": said}, realm="", last=True)
+
+
+def _problem(error: BaseException | None, message: str | None) -> str:
+    """E.g. "Duplicate Content-Length": what comes behind a colon was sent to us, and may be a token."""
+    if isinstance(error, http_exceptions.InvalidURLError):
+        return "its URL is none"
+    return (message or "").partition("\n")[0].partition(":")[0] or "it is no HTTP"

@@ -38,6 +38,7 @@ from forgather_spool.host.listening import listen
 from forgather_spool.spool.paths import Paths
 from forgather_spool.tls.contexts import server_context
 from forgather_spool.tls.store import default_store
+from forgather_spool.web import Server
 
 log = logging.getLogger("forgather_spool.dataset_server")
 BACKLOG = 1024
@@ -189,7 +190,7 @@ async def serve_on(
     handles.close()
 
 
-class Door(web.Server):  # type: ignore[misc]
+class Door(Server):
     """Takes connections, and keeps no more than `limit`.
 
     Beyond that, whoever has connected and asked nothing for longest has to go:

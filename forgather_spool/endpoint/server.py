@@ -24,7 +24,7 @@ from forgather_spool.endpoint.listening import listen
 from forgather_spool.endpoint.routes import Routes
 from forgather_spool.errors import Missing
 from forgather_spool.spool.paths import Paths
-from forgather_spool.web import body_of, json_response
+from forgather_spool.web import Server, body_of, json_response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class EndpointServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        server = web.Server(
+        server = Server(
             self._handle,
             access_log=None,
             logger=_silence(),

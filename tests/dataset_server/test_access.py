@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import socket
 import ssl
@@ -122,16 +123,21 @@ def raw(server: Served, text: bytes) -> bytes:
         b"GET /v1/datasets HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\0" * 1000,
+        b"GET http://[::1/?token=%b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /%b HTTP/9.x\r\nHost: localhost\r\n\r\n",
+        b"POST /v1/load HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz%b\r\n",
     ],
 )
 def test_what_is_no_clear_request_is_refused(served: Served, text: bytes) -> None:
-    """Two Hosts, no Host, two lengths, no HTTP at all; and no answer repeats the token."""
+    """Two Hosts, no Host, two lengths, no HTTP at all; each answer is JSON as all are, and none repeats the token."""
     token = (served.token or "").encode()
 
     answer = raw(served, text.replace(b"%b", token))
 
     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 401", b"HTTP/1.1 403")
     assert token not in answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head and list(json.loads(body)) == ["error"]
 
 
 def test_without_auth_the_host_still_has_to_be_ours(tmp_path: Path, stories: Path) -> None:

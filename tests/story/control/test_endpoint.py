@@ -255,6 +255,14 @@ def test_exactly_one_host_is_named(endpoint: EndpointServer, hosts: str) -> None
     assert status_of(raw(endpoint.port, request.encode())) == 400
 
 
+@pytest.mark.parametrize("line", [f"hello {TOKEN}", "GET /jobs HTTP/9.x", f"GET http://[::1/{TOKEN} HTTP/1.1"])
+def test_what_is_no_request_is_answered_as_every_error_is(endpoint: EndpointServer, line: str) -> None:
+    head, _, body = raw(endpoint.port, f"{line}\r\nHost: localhost\r\n\r\n".encode()).partition(b"\r\n\r\n")
+
+    assert status_of(head) == 400 and b"Content-Type: application/json" in head
+    assert list(json.loads(body)) == ["error"] and TOKEN.encode() not in body
+
+
 def test_of_several_tokens_none_counts(endpoint: EndpointServer) -> None:
     twice = f"Authorization: Bearer {TOKEN}\r\n" * 2
 
