@@ -8,6 +8,7 @@ import os
 from forgather_spool.dataset.local import local_rows
 from forgather_spool.dataset.progress import plain_lines
 from forgather_spool.dataset.rows import Rows
+from forgather_spool.dataset.storage.search import Search
 from forgather_spool.dataset_server.memory import give_back
 from forgather_spool.dataset_server.policy import Wanted, patterns_in
 from forgather_spool.errors import UsageError
@@ -42,7 +43,8 @@ def check_inside(folder: str, patterns: list[str]) -> None:
     """Raise UsageError unless every file that a pattern finds lies in `folder`, links followed."""
     whole = os.path.realpath(folder)
     for pattern in patterns:
-        for found in glob.iglob(os.path.join(glob.escape(folder), pattern), recursive=True):
+        by_name = [path] if os.path.isfile(path := os.path.join(folder, pattern)) else []  # whatever letters it has
+        for found in by_name + Search(pattern).matching(os.path.join(glob.escape(folder), pattern)):
             real = os.path.realpath(found)
             if real != whole and not real.startswith(whole.rstrip("/") + "/"):
                 raise UsageError("data_files: a link leads out of the data set's folder")

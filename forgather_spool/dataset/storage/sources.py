@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgather_spool.dataset.errors import BadDataset
+from forgather_spool.dataset.storage.search import Search
 from forgather_spool.errors import Missing, UsageError
 
 FORMATS = {
@@ -80,11 +81,7 @@ def _folder(path: str, split: str | None) -> Source:
 
 def _data_files(path: str) -> list[str]:
     """In the order of their names: the sequence of rows must not hang on the file system's."""
-    found = []
-    for folder, _, names in os.walk(path):
-        if not any(part.startswith(".") for part in os.path.relpath(folder, path).split(os.sep) if part != "."):
-            found += [os.path.join(folder, one) for one in names if format_of(one) and not one.startswith((".", "_"))]
-    return sorted(found)
+    return Search(path).below(path, lambda name: format_of(name) is not None and not name.startswith("_"))
 
 
 def saved_split(path: str) -> str | None:
@@ -134,8 +131,7 @@ def _files(patterns: Iterable[str]) -> list[str]:
     return [
         file
         for pattern in patterns
-        for file in ([pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True)))
-        if os.path.isfile(file)
+        for file in ([pattern] if os.path.isfile(pattern) else Search(pattern).matching(pattern))
     ]
 
 
