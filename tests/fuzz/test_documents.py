@@ -23,6 +23,7 @@ from forgather_spool.errors import BadDocument
 from forgather_spool.gpu import GpuPolicy
 from forgather_spool.job import Claim, JobSpec, Result, RunAgain, format_at
 from forgather_spool.outcome import describe, exit_status_of, words_for
+from forgather_spool.phrases import at_text
 from forgather_spool.policy.values import Shapes, ends_by
 from forgather_spool.spool import batch, settings
 from forgather_spool.spool.paths import Paths
@@ -44,7 +45,7 @@ def a_spec(data: bytes) -> None:
     asks = Shapes().of(schema.check(document, schema.SPEC))
     if asks.begin_at is not None:
         spans.ago(asks.begin_at, NOW)
-        spans.local(asks.begin_at)
+        at_text(asks.begin_at)
         _ = asks.begin_at + timedelta(days=3650)
     ends_by(NOW, asks.terms)
     full: dict[str, Any] = schema.check(document, schema.SPEC)
@@ -65,7 +66,7 @@ def a_result(data: bytes) -> None:
     describe(result.outcome)
     words_for(result.outcome)
     assert 0 <= exit_status_of(result.outcome) <= 255
-    spans.local(result.ended_at)
+    at_text(result.ended_at)
     spans.ago(result.started_at, NOW)
     assert len(format_at(result.ended_at + timedelta(days=1))) == len(seeds.AT)
 
@@ -74,7 +75,7 @@ def an_again(data: bytes) -> None:
     found = RunAgain.from_document(parse(data))
     assert found.text
     if found.not_before_at is not None:
-        spans.local(found.not_before_at)
+        at_text(found.not_before_at)
 
 
 def a_gpu_policy(data: bytes) -> None:
@@ -100,7 +101,7 @@ def a_status(data: bytes) -> None:
 
 def an_endpoint(data: bytes) -> None:
     info = JobInfo(schema.check(parse(data), command.ENDPOINT))
-    spans.local(info.started_at)
+    at_text(info.started_at)
     assert info.endpoint_url != ""
 
 
