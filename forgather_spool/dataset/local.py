@@ -42,7 +42,8 @@ def local_rows(
 
     Raises:
         Missing: there is no such data set.
-        UsageError: something must be chosen (a split, a configuration) or is not known.
+        UsageError: something must be chosen (a split, a configuration) or is not known, or files are to have a
+            configuration or a revision.
         BadDataset: the files are damaged.
     """
     path = os.fspath(path)
@@ -51,6 +52,8 @@ def local_rows(
     if not path:
         raise UsageError("an empty path", hint="give a file, a folder, or a name on the hub")
     source = None if on_hub else source_of(path, split, data_files)
+    if source is not None:
+        _refuse_words_of_the_hub(path, name, revision)
     if source is not None and options:
         print(f"warning: {path}: options of load_dataset left out: {', '.join(sorted(options))}", file=sys.stderr)
     if source is None and data_files is None and not options and not force_reindex:
@@ -61,6 +64,13 @@ def local_rows(
         given = {"data_files": data_files, "revision": revision, "num_proc": num_proc, **(options or {})}
         source = _source_of_prepared(hub.prepared(path, name, split, {k: v for k, v in given.items() if v is not None}))
     return open_files(source.files, source.format, cache_dir=index_dir, rebuild=force_reindex, progress=progress)
+
+
+def _refuse_words_of_the_hub(path: str, name: str | None, revision: str | None) -> None:
+    """Other rows are meant by them than those of the files; `default` and `main` mean all there is."""
+    for word, given, default in (("name", name, "default"), ("revision", revision, "main")):
+        if given and given != default:
+            raise UsageError(f"{word}={given!r}: {path} is files, which have none", hint=f"leave out {word}")
 
 
 def _looks_like_a_path(path: str) -> bool:

@@ -151,6 +151,17 @@ def test_options_that_change_nothing_are_said(tmp_path: Path, capsys: pytest.Cap
     assert "left out: field" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("word", "value"), [("name", "en"), ("revision", "a1b2c3d")])
+def test_files_have_no_configuration_and_no_revision(tmp_path: Path, word: str, value: str) -> None:
+    """They were left out without a word, and other rows were read than were asked for."""
+    path = write_json(tmp_path / "a.jsonl")
+
+    with pytest.raises(UsageError, match=f"{word}='{value}': .* is files"):
+        rows_of(path, **{word: value})
+
+    assert rows_of(path, name="default", revision="main") == EXAMPLES, "as callers say who always say them"
+
+
 def test_lines_of_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n\nthrée\r\nfour", newline="")
 
