@@ -34,6 +34,12 @@ from forgather_spool.spool.files import together, writer
 from forgather_spool.spool.names import entry_name, in_start_order, member_id, new_job_id, parse_entries
 from forgather_spool.spool.queue import Spool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Watched = Callable[[Iterable[str]], Iterator[str]]  # gives what it gets, and may tell somebody how far one is
+
 LINKS_PER_FILE = 50_000  # ext4 allows a file 65,000 names
 FEW = 16  # so many files are synced one by one: a sync of the whole file system waits for everybody's data
 ALONE = 1_000  # so many a process writes by itself: a second one costs what it saves with the next thousand
@@ -68,8 +74,10 @@ class Batch:
         if kind is not None:
             self.abandon()
 
-    def add(self, spec: Document, data: bytes | None = None) -> str:
+    def add(self, spec: Document, data: bytes | None = None, watched: Watched = iter) -> str:
         """One job more, or one array; its id. `spec` is checked, `data` what is written of it.
+
+        The names of an array's members go through `watched` as they are written.
 
         Raises:
             BadDocument: its array has no members, or too many; or it has a key.
@@ -89,7 +97,8 @@ class Batch:
             write(f"{folder}/{entry_name(job_id, priority)}", text)
             self.job_count += 1
         else:
-            self._write_members([f"{folder}/{entry_name(member_id(job_id, i), priority)}" for i in members], text)
+            names = (f"{folder}/{entry_name(member_id(job_id, i), priority)}" for i in members)
+            self._write_members(watched(names), text)
             self.job_count += len(members)
         self.job_ids.append(job_id)
         return job_id
@@ -134,7 +143,7 @@ class Batch:
         if len(self._written) <= FEW:
             self._written.append(path)
 
-    def _write_members(self, paths: list[str], text: bytes) -> None:
+    def _write_members(self, paths: Iterable[str], text: bytes) -> None:
         """One file with many names: a new one where it cannot have more."""
         source = ""
         for i, path in enumerate(paths):
@@ -204,8 +213,10 @@ def _take_back(target: str, folder: str) -> None:
 # -- from batches/ into the queue -------------------------------------------------------------------------------------
 
 
-def spread(spool: Spool, most: int | None = None) -> int:
+def spread(spool: Spool, most: int | None = None, watched: Watched = iter) -> int:
     """Move acknowledged jobs to where they wait, at most `most` of them; how many this call moved.
+
+    Their names go through `watched` as they are moved.
 
     Every file is either moved, or found moved by somebody else. Names of no
     job are left, with their folder.
@@ -215,18 +226,18 @@ def spread(spool: Spool, most: int | None = None) -> int:
     """
     moved = 0
     for batch_id in sorted(files.names(spool.paths.batches)):
-        moved += _spread_one(spool, spool.paths.batch(batch_id), None if most is None else most - moved)
+        moved += _spread_one(spool, spool.paths.batch(batch_id), None if most is None else most - moved, watched)
         if most is not None and moved >= most:
             break
     return moved
 
 
-def _spread_one(spool: Spool, folder: str, most: int | None) -> int:
+def _spread_one(spool: Spool, folder: str, most: int | None, watched: Watched) -> int:
     moved = 0
     for source, target in ((f"{folder}/held", spool.paths.held), (folder, spool.paths.queue)):
         found = _job_names(source)[: None if most is None else most - moved]
         if found:
-            moved += len(together.move_all(source, target, found))
+            moved += len(together.move_all(source, target, watched(found)))
         if source != folder:
             files.remove_directory(source)
     if not _job_names(folder):

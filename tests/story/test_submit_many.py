@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from forgather_spool.cli import entry
+from forgather_spool.cli.submit import many
 from forgather_spool.spool.names import is_job_id
 from forgather_spool.spool.queue import Spool
 from tests.story.test_submit import Run, forgather, home, queued
@@ -165,3 +169,27 @@ def test_an_array_is_its_members(forgather: Run, home: Path):
     assert answer.stdout == f"queued: {family}[*] (100 jobs, priority=2, gpus=0)\n"
     assert Spool(str(home)).waiting() == [(-2, f"{family}[{i}]") for i in range(100)]
     assert queued(home)[99]["array"] == {"indexes": "0-99", "limit": 4}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_sees_how_far_a_large_array_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A million members are most of a minute in which nothing was said. (Here the first are worth a word.)"""
+    terminal = Terminal()
+    monkeypatch.setattr(many, "PROGRESS_AFTER_S", 0)
+    monkeypatch.setattr(many, "PROGRESS_EVERY_S", 0)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("FORGATHER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FORGATHER_NO_WAKE", "1")
+
+    assert entry.main(["submit", "--hold", "--array", "0-1023", "--", "true"]) == 0
+
+    said = terminal.getvalue().split("\r")
+    assert [line for line in said if line.startswith("1,024")] == [
+        "1,024 jobs written; none is queued before the last",
+        "1,024 jobs moved into the queue; all are safe",
+    ]
+    assert said[-1] == "\x1b[K", "the line is cleared"

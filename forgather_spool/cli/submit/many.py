@@ -23,7 +23,7 @@ from forgather_spool.spool.queue import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from forgather_spool.cli.submit.snapshots import Snapshots
@@ -61,7 +61,7 @@ def run(given: Given, words: list[str]) -> int:
             sys.stdout.write(data.decode())
         return 0
     with batch.Batch(spool.create()) as gathered:
-        progress = _Progress(quiet=bool(given.get("quiet")))
+        progress = _Progress("jobs read; none is queued before the last", given)
         any_waits = False
         for spec, data in specs:
             gathered.add(spec, data)
@@ -78,7 +78,8 @@ def submit_array(given: Given, spec: Document) -> int:
     """Submit the members of one array, whose spec is checked. Raises BadDocument, StorageFailed: none was submitted."""
     spool = Spool().create()
     with batch.Batch(spool) as gathered:
-        family = gathered.add(spec)
+        progress = _Progress("jobs written; none is queued before the last", given)
+        family = gathered.add(spec, watched=progress.watched)
         gathered.commit()
     facts = f"priority={spec.get('priority', 0)}, gpus={spec.get('gpus', 0)}"
     where = "held" if spec.get("hold") else "queued"
@@ -96,14 +97,14 @@ def _acknowledged(spool: Spool, given: Given, gathered: batch.Batch, summary: st
     try:
         one.answer(text, f"{_jobs(gathered)} are queued, but this")
     finally:
-        _move_on(spool)
+        _move_on(spool, _Progress("jobs moved into the queue; all are safe", given))
         one.wake_up(spool.paths, quiet=bool(given.get("quiet")))
     return 0
 
 
-def _move_on(spool: Spool) -> None:
+def _move_on(spool: Spool, progress: _Progress) -> None:
     try:
-        batch.spread(spool)
+        batch.spread(spool, watched=progress.watched)
     except StorageFailed as error:
         warn(f"the jobs are queued; the dispatcher moves them on: {error}")
 
@@ -232,18 +233,29 @@ def _shown_source(source: str) -> str:
 class _Progress:
     """How many so far, on stderr, for a person who has waited a second."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._is_wanted = not quiet and sys.stderr.isatty()
+    def __init__(self, words: str, given: Given) -> None:
+        self._words = words
+        self._is_wanted = not given.get("quiet") and sys.stderr.isatty()
         self._count = 0
         self._next = time.monotonic() + PROGRESS_AFTER_S
         self._is_shown = False
+
+    def watched(self, names: Iterable[str]) -> Iterator[str]:
+        """`names`, each of them counted."""
+        return self._counted(names) if self._is_wanted else iter(names)
+
+    def _counted(self, names: Iterable[str]) -> Iterator[str]:
+        for name in names:
+            yield name
+            self.tick()
+        self.clear()
 
     def tick(self) -> None:
         self._count += 1
         if self._is_wanted and self._count % LINES_PER_LOOK == 0 and time.monotonic() >= self._next:
             self._next = time.monotonic() + PROGRESS_EVERY_S
             self._is_shown = True
-            sys.stderr.write(f"\r{self._count:,} jobs read; none is queued before the last")
+            sys.stderr.write(f"\r{self._count:,} {self._words}")
             sys.stderr.flush()
 
     def clear(self) -> None:
