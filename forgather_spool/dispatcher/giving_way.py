@@ -10,6 +10,7 @@ the victim then comes back is `again.py`'s; that its cards are free, the scope's
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +33,7 @@ class GivingWay:
         self._spool = spool
         self._say = say
         self._asked: dict[str, int] = {}  # job id to the attempt that was asked
+        self._since: dict[tuple[str, int], float] = {}  # monotonic: when we first saw that; the clock may be set back
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -58,6 +60,7 @@ class GivingWay:
             claim = claims.get(job_id)
             if claim is None or claim.attempt != attempt:
                 del self._asked[job_id]
+                self._since.pop((job_id, attempt), None)
             else:
                 self._go_on_with(job_id, attempt, now or datetime.now(UTC))
 
@@ -72,8 +75,11 @@ class GivingWay:
         if wanted is None or preempt.is_told_to_end(self._spool.paths, job_id, attempt):
             return
         until = asked_at + timedelta(seconds=SAVE_PATIENCE_S)
-        if now < until and self._trainer_is_at_it(
-            Mailbox(self._spool.paths, job_id, attempt), str(wanted["by"]), until
+        waited_s = time.monotonic() - self._since.setdefault((job_id, attempt), time.monotonic())
+        if (
+            now < until
+            and waited_s < SAVE_PATIENCE_S
+            and self._trainer_is_at_it(Mailbox(self._spool.paths, job_id, attempt), str(wanted["by"]), until)
         ):
             return
         preempt.tell_to_end(self._spool.paths, job_id, attempt, by=str(wanted["by"]))

@@ -11,15 +11,17 @@ claim.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from forgather_spool.dispatcher.specs import Specs
 from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
-from forgather_spool.job import parse_at
+from forgather_spool.job import Result, parse_at
 from forgather_spool.policy import MET, After, AfterState, Asks, GivenUp, Shapes, Unmet, Waiting
+from forgather_spool.spool import files
 from forgather_spool.spool.names import FIRST_ATTEMPT, Entry, family_of, parse_entry, start_order
 from forgather_spool.spool.queue import Spool
 
@@ -42,7 +44,7 @@ class Waitlist:
         self._on_trouble = on_trouble
         self._entries: list[Entry] = []
         self._known: dict[str, Asks] = {}
-        self._not_before: dict[str, datetime] = {}
+        self._not_before: dict[str, tuple[datetime, float]] = {}  # and on the monotonic clock, which nobody sets back
         self._shapes = Shapes()
         self._asking_for_cards = 0
         self._unfinished = False
@@ -196,7 +198,9 @@ class Waitlist:
 
     def _waiting(self, entry: Entry, asks: Asks, after: Callable[[tuple[After, ...]], AfterState] | None) -> Waiting:
         state = MET if after is None or not asks.after else after(asks.after)
-        return Waiting(entry[1], -entry[0], asks, state, self._not_before.get(entry[1]))
+        not_before_at, deadline = self._not_before.get(entry[1], (None, 0.0))
+        is_over = not_before_at is not None and time.monotonic() >= deadline
+        return Waiting(entry[1], -entry[0], asks, state, None if is_over else not_before_at)
 
     def _read(self, entry: Entry) -> Asks | None:
         try:
@@ -214,7 +218,8 @@ class Waitlist:
             return None
         self._known[entry[1]] = asks
         if not_before_at is not None:
-            self._not_before[entry[1]] = not_before_at
+            left_s = (not_before_at - datetime.now(UTC)).total_seconds()
+            self._not_before[entry[1]] = (not_before_at, time.monotonic() + left_s)
         self._asking_for_cards += asks.gpus > 0
         return asks
 
@@ -224,5 +229,18 @@ def asks_of(spool: Spool, job_id: str, spec: Document, shapes: Shapes) -> tuple[
     attempt = spool.attempt(job_id)
     if attempt > FIRST_ATTEMPT:
         spec = {**spec, "after": []}  # it has started once, so these were met; they may be removed by now
-    not_before_at = spool.not_before_at(job_id, attempt)
-    return shapes.of(spec, family_of(job_id)), None if not_before_at is None else parse_at(not_before_at)
+    again_at = spool.not_before_at(job_id, attempt)
+    not_before_at = None if again_at is None else _by_this_clock(spool, job_id, attempt, parse_at(again_at))
+    return shapes.of(spec, family_of(job_id)), not_before_at
+
+
+def _by_this_clock(spool: Spool, job_id: str, attempt: int, not_before_at: datetime) -> datetime:
+    """A pause after an attempt whose end lies in the future, since the clock was set back, begins now."""
+    now = datetime.now(UTC)
+    if not_before_at <= now:
+        return not_before_at
+    try:
+        ended_at = Result.from_document(files.read_document(spool.paths.result(job_id, attempt - 1))).ended_at
+    except (FileNotFoundError, BadDocument, UnreadableFile):
+        return not_before_at
+    return not_before_at - max(timedelta(0), ended_at - now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -136,6 +137,26 @@ def test_a_job_that_is_run_again_carries_its_pause_and_its_dependencies_no_more(
     [waiting] = waitlist.candidates(never_skip, None, Dependencies(spool).state)
 
     assert (waiting.after, waiting.not_before_at) == (MET, SOON)
+
+
+def test_a_pause_is_no_longer_for_a_clock_that_was_set_back_meanwhile(
+    spool: Spool, waitlist: Waitlist, monkeypatch: pytest.MonkeyPatch
+):
+    """Read before the step: the moment is an hour further away then, and counts by the other clock."""
+    entry = builders.submitted(spool)
+    os.makedirs(spool.paths.job(entry[1]))
+    in_a_minute = format_at(datetime.now(UTC) + timedelta(minutes=1))
+    again = {"version": 1, "reason": "retry", "not_before_at": in_a_minute, "after_outcome": {"kind": "lost"}}
+    assert attempts.make(spool.paths, entry[1], 2, again)
+    waitlist.load()
+    [waiting] = waitlist.candidates(never_skip, None, Dependencies(spool).state)
+    assert waiting.not_before_at is not None
+
+    then = time.monotonic() + 61
+    monkeypatch.setattr("forgather_spool.dispatcher.waitlist.time.monotonic", lambda: then)
+
+    [waiting] = waitlist.candidates(never_skip, None, Dependencies(spool).state)
+    assert waiting.not_before_at is None
 
 
 def test_members_of_an_array_come_by_their_number(spool: Spool, waitlist: Waitlist):

@@ -19,6 +19,14 @@ from tests.waiting import wait_until
 FORGATHER = [sys.executable, str(Path(__file__).resolve().parents[2] / "bin" / "forgather")]
 AN_HOUR_AGO = "import time\nnow, now_ns = time.time, time.time_ns\ntime.time = lambda: now() - 3600\n"
 AN_HOUR_AGO += "time.time_ns = lambda: now_ns() - 3600 * 10**9\n"
+AN_HOUR_AGO += """
+import datetime
+class Earlier(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(time.time(), tz)
+datetime.datetime = Earlier
+"""
 
 
 @pytest.fixture
@@ -157,10 +165,8 @@ def test_a_clock_set_back_by_an_hour_loses_no_job_and_runs_none_twice(world: Wor
     Path(world.spool.paths.incoming, "mine.json").write_text('{"argv": ["true"]}')
     Path(world.spool.paths.incoming, "bad.json").write_text('{"argv": "no list"}')
     Path(world.spool.paths.tmp, f"{os.uname().nodename.partition('.')[0]}.4194304.abc").write_text("{")
-    (tmp_path / "clock").mkdir()
-    (tmp_path / "clock" / "sitecustomize.py").write_text(AN_HOUR_AGO)
 
-    second = world.dispatch(PYTHONPATH=f"{tmp_path / 'clock'}:{world.env['PYTHONPATH']}")
+    second = world.dispatch(PYTHONPATH=an_hour_ago(world, tmp_path))
     assert world.wait_done(waiting).outcome == Exited(0)
     (world.folder / "go").touch()
 
@@ -170,3 +176,26 @@ def test_a_clock_set_back_by_an_hour_loses_no_job_and_runs_none_twice(world: Wor
     assert world.leftovers() == []
     assert len(files.names(world.spool.paths.incoming)) == 0
     assert Path(world.spool.paths.rejected, "bad.json").exists()
+
+
+def test_a_pause_before_a_retry_is_no_longer_for_a_clock_that_was_set_back(world: World, tmp_path: Path) -> None:
+    """The attempt ended in an hour from now, as this clock has it; a second after it is not then."""
+    job = world.submit("echo run >> ran; test -e go", retries=1, retry_delay_s=2)
+    first = world.dispatch()
+    wait_until(lambda: world.spool.attempt(job[1]) == 2, what="the pause")
+    first.kill()
+    first.wait()
+    (world.folder / "go").touch()
+
+    second = world.dispatch(PYTHONPATH=an_hour_ago(world, tmp_path))
+
+    assert world.wait_done(job).outcome == Exited(0)
+    assert second.wait(timeout=30) == 0
+    assert world.lines("ran") == ["run", "run"]
+
+
+def an_hour_ago(world: World, tmp_path: Path) -> str:
+    """The PYTHONPATH of a dispatcher, and of what it starts, whose clock was set back by an hour."""
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(AN_HOUR_AGO)
+    return f"{tmp_path / 'clock'}:{world.env['PYTHONPATH']}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -222,6 +223,24 @@ def test_a_trainer_that_cannot_save_is_stopped_as_any_other_job(spool: Spool, an
     giving.go_on(claims_of(spool, entry))
 
     assert files.read_document(spool.paths.give_way(entry[1], 1))["by"] == by
+
+
+def test_a_trainer_gets_no_more_time_from_a_clock_that_was_set_back(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, _ = wanted(spool)
+    a_trainer_of(spool, entry)
+    giving = GivingWay(spool, lambda line: None)
+    giving.resume(claims_of(spool, entry))
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    giving.go_on(claims_of(spool, entry), an_hour_ago)
+    assert not preempt.is_told_to_end(spool.paths, entry[1], 1)
+
+    then = time.monotonic() + SAVE_PATIENCE_S
+    monkeypatch.setattr("forgather_spool.dispatcher.giving_way.time.monotonic", lambda: then)
+    giving.go_on(claims_of(spool, entry), an_hour_ago)
+
+    assert preempt.is_told_to_end(spool.paths, entry[1], 1)
 
 
 def test_a_trainer_that_does_not_end_in_time_is_stopped(spool: Spool) -> None:
