@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from forgather_spool.dataset.order import Order
 from forgather_spool.dataset.walk import Walk
@@ -22,6 +22,12 @@ BATCH_ROWS = (16, 4096)
 FIRST_BATCH_ROWS = 64  # so that the first example leaves in under a millisecond
 
 BatchBytes = int | Callable[[], int]
+
+
+class OpenFile(Protocol):
+    """A file whose `fd` is open while this is held."""
+
+    fd: int
 
 
 def without_columns(rows: int) -> pa.RecordBatch:
@@ -61,6 +67,10 @@ class Rows(ABC):
             UsageError: `order` is of another number of rows, `walk` leaves it, or there is no such column.
             ContentChanged: the stored data are no longer those of `fingerprint`.
         """
+
+    def file_at(self, address: int) -> tuple[OpenFile, int] | None:
+        """The file that is mapped at this address, and the offset in it: what of a batch was not copied lies there."""
+        return None
 
     @property
     def features(self) -> Mapping[str, Any] | None:

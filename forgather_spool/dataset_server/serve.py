@@ -45,7 +45,8 @@ BACKLOG = 1024
 REQUEST_S = 15.0  # from a connection, or the last answer on it, to the end of the next request's headers
 CLOSE_S = 0.5
 MAPPED_GB = 1 << 30
-M_ARENA_MAX = -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+KEPT_BYTES, HEAP_BYTES = 4 << 20, 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def serve(listening: Listening) -> int:
     load = partial(loading.load, downloads=settings.allow_downloads)
     loading.offline(settings.allow_downloads)
     _allow_many_files()
-    _use_few_arenas()
+    _keep_little_memory()
     if not settings.allow_downloads:  # those the `datasets` library reads, which may use pandas for it
         leave_pandas_out()
     stats = Stats(settings.workers)
@@ -238,12 +239,17 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _use_few_arenas() -> None:
-    """One heap for all threads but the loop's: with one each, freed batches stay in many places (mallopt(3))."""
+def _keep_little_memory() -> None:
+    """Have the C library (mallopt(3)) keep `KEPT_BYTES` of what is freed: of the first batches it learns to keep more.
+
+    Up to `HEAP_BYTES` come from a heap, as pages mapped for one batch alone would be made anew for each. One
+    heap for all threads but the loop's: with one each, freed batches stay in many places.
+    """
     import ctypes
 
     with contextlib.suppress(AttributeError, OSError):  # a C library that is not glibc
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+        for option, value in ((M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, HEAP_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES)):
+            ctypes.CDLL(None).mallopt(option, value)
 
 
 def _silence() -> logging.Logger:

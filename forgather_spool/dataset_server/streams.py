@@ -7,6 +7,9 @@ rows that have to come from a disk) is done in a thread, one batch ahead. Whethe
 a batch did is told by page faults and processor time: the wall clock also
 counts what other programs took, and handing over costs a third of the speed.
 
+The next batch is made when the kernel has room for it, and as large as that room: so a
+server holds a batch or two, and not one for each client; what waits for a client is the kernel's.
+
 A stream that cannot go on says so in an error frame and breaks off; NDJSON,
 which has no frames, only breaks off: the chunked body has no last chunk, and
 each HTTP library raises. Nothing is ever ended that is not complete.
@@ -20,6 +23,7 @@ import logging
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
+from itertools import chain
 from resource import RUSAGE_THREAD, getrusage
 from typing import TYPE_CHECKING
 
@@ -43,7 +47,8 @@ TURNS = 2  # batches in a row before the others get their turn
 SLOW_S = 0.010  # of the processor: a batch that takes longer is made in a thread
 CALM = 16  # batches in a thread that needed none, until the next are made on the loop again
 LINES_MEDIA_TYPE = "application/x-ndjson"
-HELD_BYTES = 8 << 20  # all streams together hold about as much: with many, each has smaller batches
+LEAST_BYTES = 256 << 10  # of a batch, however little room its connection has
+HELD_BYTES = 8 << 20  # all streams through TLS together hold about as much: with many, each has smaller batches
 LINES_BATCH_BYTES = 320 << 10  # as text they are larger, and take ten times as long to make
 
 Made = tuple[int, list[Piece], bool]  # rows so far, what to send, whether making it was slow
@@ -59,8 +64,10 @@ class Stream:
         self._handle = handle
         self._rows = rows
         self._asked = asked
+        self._streams = streams
         self._arrow = arrow
-        self._encoder: _Arrow | _Lines = _Arrow(rows, asked, streams) if arrow else _Lines(rows, asked)
+        self._body: Body | None = None
+        self._encoder: _Arrow | _Lines = _Arrow(rows, asked, self._batch_bytes) if arrow else _Lines(rows, asked)
 
     def headers(self) -> dict[str, str]:
         """What a client checks before it trusts the rows to be those it meant."""
@@ -89,17 +96,17 @@ class Stream:
 
         The connection is of no use afterwards, unless the stream is complete.
         """
-        body = Body(await response.prepare(request))
+        body = self._body = Body(await response.prepare(request), self._rows.file_at)
         watch = _Watch(body, idle_s)
         sent = 0
         data: list[Piece] = []
         try:
-            async with contextlib.aclosing(self._made(pool)) as made:
+            async with contextlib.aclosing(self._made(body, pool)) as made:
                 async for so_far, data, _ in made:
                     size = await body.write(data)
                     watch.progress()
                     stats.given(reader, so_far - sent, size)
-                    sent = so_far
+                    sent, data = so_far, []
             await response.write_eof()
             log.info("stream of %s: complete, %d rows", self._handle.name, sent)
         except (ConnectionError, asyncio.CancelledError) as error:
@@ -116,6 +123,12 @@ class Stream:
             watch.stop()
             body.close()
 
+    def _batch_bytes(self) -> int:
+        """As much as the kernel takes now: the rest would lie in memory until the client comes for it."""
+        room_bytes = self._body.room_bytes() if self._body is not None else None
+        most = HELD_BYTES // max(1, self._streams()) if room_bytes is None else max(LEAST_BYTES, room_bytes)
+        return min(self._asked.batch_bytes, most)
+
     async def _break_off(self, request: web.BaseRequest, body: Body, sent: int, error: Exception) -> None:
         code, message = reason_of(error)
         log.error("stream of %s: broken off after %d rows: %s", self._handle.name, sent, error)
@@ -125,7 +138,7 @@ class Stream:
         if request.transport is not None:
             request.transport.close()  # sends what is buffered, and no last chunk
 
-    async def _made(self, pool: Executor) -> AsyncGenerator[Made, None]:
+    async def _made(self, body: Body, pool: Executor) -> AsyncGenerator[Made, None]:
         """Each piece of the body, ready to be sent, with the number of rows up to its end."""
         loop = asyncio.get_running_loop()
         make = self._encoder.made().__next__
@@ -146,6 +159,8 @@ class Stream:
                 if calm < CALM:
                     ahead = loop.run_in_executor(pool, _next, make)
                 yield found
+                del found  # nor is the next one made while its client has enough: it would lie in memory, and wait
+                await body.until_room()
                 turn += 1
                 if turn % TURNS == 0:
                     await asyncio.sleep(0)
@@ -176,16 +191,23 @@ def _next(make: Callable[[], tuple[int, list[Piece]]]) -> Made | None:
 
 
 class _Arrow:
-    def __init__(self, rows: Rows, asked: Asked, streams: Callable[[], int]) -> None:
-        self._batches = _batches(rows, asked, lambda: min(asked.batch_bytes, HELD_BYTES // max(1, streams())))
+    def __init__(self, rows: Rows, asked: Asked, batch_bytes: BatchBytes) -> None:
+        self._batches = _batches(rows, asked, batch_bytes)
         self._writer = FrameWriter(projected(rows.schema, asked.columns), asked.codec)
 
+        self._given = 0
+
     def made(self) -> Iterator[tuple[int, list[Piece]]]:
-        given = 0
-        for at, batch in self._batches:
-            given = at + batch.num_rows
-            yield given, self._writer.batch(at, batch)
-        yield given, self._writer.end(given)
+        """Holds nothing of what it gave: a client may take its time for the next."""
+        return chain(map(self._framed, self._batches), self._end())
+
+    def _framed(self, found: tuple[int, pa.RecordBatch]) -> tuple[int, list[Piece]]:
+        at, batch = found
+        self._given = at + batch.num_rows
+        return self._given, self._writer.batch(at, batch)
+
+    def _end(self) -> Iterator[tuple[int, list[Piece]]]:
+        yield self._given, self._writer.end(self._given)
 
     def error(self, at: int, code: str, message: str) -> list[Piece]:
         return self._writer.error(at, code, message)

@@ -8,6 +8,7 @@ chunked otherwise on its way is read as well. Knows HTTP/1.1's framing, not ours
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 AT_ONCE_BYTES = 16 << 20  # of a chunk: a damaged size asks for no more memory than that
 WAKE_BYTES = 256 << 10  # to be woken for each segment took a tenth of what a server on this machine can send
+NEARBY_BYTES = 4 << 20  # on this machine: a server sends the next batch while its client looks at one
 LINE_BYTES = 4096
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 
@@ -36,6 +38,7 @@ class Chunks:
         self._flags = 0
         if not isinstance(connection, ssl.SSLSocket):
             _block(connection)
+            _leave_room(connection)
             self._flags = socket.MSG_WAITALL
         self._carried = _read_with_the_head(answer, connection)
         self._buffer: pa.Buffer | None = None
@@ -134,6 +137,13 @@ def _read_with_the_head(answer: http.client.HTTPResponse, connection: socket.soc
         return b""
     finally:
         connection.settimeout(seconds)
+
+
+def _leave_room(connection: socket.socket) -> None:
+    """Of itself the kernel finds the room that a long way needs, and on this machine too little for a batch."""
+    with contextlib.suppress(OSError):
+        if connection.getsockname()[:1] == connection.getpeername()[:1]:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEARBY_BYTES)
 
 
 def _block(connection: socket.socket) -> None:

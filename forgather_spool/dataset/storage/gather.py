@@ -20,7 +20,6 @@ from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
-POOL = pa.system_memory_pool()  # what sixteen clients' batches leave behind is less than in Arrow's own
 
 
 class Gatherer:
@@ -117,7 +116,7 @@ class Gatherer:
         offsets[0], offsets[-1] = 0, min(room, self._region.size)
         ends = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
         picked = pa.array(np.arange(1, 2 * count, 2))
-        return pc.take(ends, picked, boundscheck=False, memory_pool=POOL).buffers()[2]
+        return pc.take(ends, picked, boundscheck=False).buffers()[2]
 
     def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
         """`size` bytes from each of the addresses `first`."""

@@ -7,6 +7,7 @@ it alive; the last one to go unmaps it. Knows bytes, not rows.
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import mmap
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forgather_spool.dataset.errors import BadDataset
+from forgather_spool.dataset.storage.opened import OpenFile, OpenFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,19 +51,22 @@ class Region:
         self.size = max(total, mmap.PAGESIZE)
         self.address = _map(None, self.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)
         weakref.finalize(self, _libc.munmap, self.address, self.size).atexit = False
-        for path, size, offset in zip(paths, sizes, self.offsets, strict=True):
-            self._map_file(path, size, offset)
+        files = zip(paths, sizes, self.offsets, strict=True)
+        self._opened = OpenFiles(list(paths), [self._map_file(path, size, offset) for path, size, offset in files])
         raw = (ctypes.c_char * self.size).from_address(self.address)
         self.memory = memoryview(raw).cast("B")
         self._raw = raw
 
-    def _map_file(self, path: str, size: int, offset: int) -> None:
+    def _map_file(self, path: str, size: int, offset: int) -> tuple[int, int]:
+        """Its device and inode."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if os.fstat(fd).st_size != size:
+            about = os.fstat(fd)
+            if about.st_size != size:
                 raise BadDataset(f"{path}: has another size than when it was indexed", hint="load it again")
             if size:
                 _map(self.address + offset, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd)
+            return about.st_dev, about.st_ino
         finally:
             os.close(fd)
 
@@ -74,6 +79,14 @@ class Region:
         import pyarrow as pa
 
         return pa.foreign_buffer(self.address + offset, size, self)
+
+    def file_at(self, address: int) -> tuple[OpenFile, int] | None:
+        """The file mapped at this address of the process, and where in it that is; None: none, or it cannot be had."""
+        if not self.address <= address < self.address + self.size:
+            return None
+        number = bisect.bisect_right(self.offsets, address - self.address) - 1
+        file = self._opened.get(number)
+        return None if file is None else (file, address - self.address - self.offsets[number])
 
 
 def _map(address: int | None, size: int, protection: int, flags: int, fd: int) -> int:

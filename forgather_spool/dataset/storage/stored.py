@@ -25,6 +25,7 @@ from forgather_spool.dataset.rows import (
     BATCH_ROWS,
     FIRST_BATCH_ROWS,
     BatchBytes,
+    OpenFile,
     Rows,
     without_columns,
 )
@@ -98,6 +99,9 @@ class StoredRows(Rows):
             raise ContentChanged(f"{changed.path}: changed since it was loaded", hint="load the data set again")
         self._looked_at = time.monotonic()
 
+    def file_at(self, address: int) -> tuple[OpenFile, int] | None:
+        return self._region.file_at(address)
+
     def take(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> pa.RecordBatch:
         """The rows with these numbers (int64, in any sequence, also twice), copied, as one batch.
 
@@ -160,9 +164,11 @@ class StoredRows(Rows):
             at = 0
             while at < len(ahead):
                 self._look()
-                batch = self._take(ahead[at : at + size], places)
-                yield given + at, batch
-                at, size = at + len(batch), rows()
+                yield (
+                    given + at,
+                    self._take(ahead[at : at + size], places),
+                )  # in no name here: it is not to outlive its use
+                at, size = min(at + size, len(ahead)), rows()
             given += len(ahead)
 
     def _look(self) -> None:
