@@ -34,7 +34,8 @@ from forgather_spool.document import Document, dump, parse
 from forgather_spool.host import proc
 from forgather_spool.host.journal import JournalSender
 from forgather_spool.runner import signals
-from forgather_spool.runner.ready import Ready, make_ready, rehearse
+from forgather_spool.runner.ready import Ready, make_ready
+from forgather_spool.runner.rehearsal import rehearse
 from forgather_spool.runner.request import FD_BYTES, HATCH, NEXT_WITHIN_S, Request, size_of
 from forgather_spool.runner.run import run_job
 from forgather_spool.spool.watch import Watch

@@ -12,14 +12,13 @@ from __future__ import annotations
 import os
 import sys
 
-from forgather_spool.document import parse
 from forgather_spool.errors import BadDocument, ForgatherError, StorageFailed, UnreadableFile
 from forgather_spool.host import proc
 from forgather_spool.host.program import find_program
 from forgather_spool.runner.command import Command, find_cwd, write_script
 from forgather_spool.runner.environment import job_environment
 from forgather_spool.runner.journal_copy import JournalCopy
-from forgather_spool.runner.request import Request, spelled
+from forgather_spool.runner.request import Request
 from forgather_spool.spool import files
 from forgather_spool.spool.queue import Spool
 
@@ -129,26 +128,3 @@ def _command(request: Request, spool: Spool, spec: dict[str, Any]) -> Command:
     cwd = find_cwd(spec["cwd"], env)
     argv = list(spec["argv"])
     return Command(script or find_program(argv[0], cwd, env), argv, cwd, env, spec["tty"])
-
-
-def rehearse(home: str) -> None:
-    """Go through `make_ready` for a job that is none, while there is time. Writes nothing, and cannot fail.
-
-    A forked child shares its memory with the nursery until one of them writes to a page, and Python writes to
-    what it only looks at. So the first start in a child takes twice as long as the second; let this be the first.
-    """
-    ready = make_ready(Request.from_bytes(spelled(_REHEARSED)), home, is_early=False)
-    ready.take_start()  # it lies nowhere
-    ready.is_ours(parse(_REHEARSED_CLAIM))
-
-
-_REHEARSED: Document = {
-    "job_id": "q_0000000000_00000000", "priority": 0, "host": "-", "attempt": 1, "scope": "-", "gpus": [],
-    "env": {"PATH": "/bin"}, "cuda_visible_devices": "",
-    "spec": {
-        "argv": ["sh"], "cwd": "/", "env": {"PATH": "/bin"}, "script": None, "snapshot": None, "tty": False,
-        "array": None,
-    },
-}  # fmt: skip
-_REHEARSED_CLAIM = b"""{"attempt": 1, "host": "-", "host_kind": "process", "boot_id": "-", "scope": "-", "priority": 0,
-    "gpus": [], "runner": {"pid": 1, "start_ticks": 0}, "claimed_at": "-"}"""

@@ -51,6 +51,7 @@ def spawn(command: Command) -> Spawned:
         raise
     finally:
         os.close(job_fd)
+    os.sched_yield()  # where both share a core the kernel has us go on, and the command is ready and waits
     os.set_blocking(output_fd, False)
     capacity_bytes = TTY_BYTES if command.tty else fcntl.fcntl(output_fd, fcntl.F_GETPIPE_SZ)
     return Spawned(pid, output_fd, capacity_bytes)

@@ -15,7 +15,8 @@ import pytest
 from forgather_spool.host import proc
 from forgather_spool.outcome import Cancelled, Exited, Killed, Refused, TimedOut
 from forgather_spool.runner.client import Hatched
-from forgather_spool.runner.ready import make_ready, rehearse
+from forgather_spool.runner.ready import make_ready
+from forgather_spool.runner.rehearsal import rehearse
 from forgather_spool.runner.request import Request
 from tests.story.bench_of_runners import Bench, claim_naming, ended
 from tests.waiting import wait_until
@@ -362,7 +363,7 @@ def test_a_rehearsal_goes_through_what_a_start_needs_and_leaves_no_trace(bench: 
     rehearse(bench.spool.paths.home)
     sys.setprofile(None)
 
-    assert gone_through >= {"from_bytes", "job_environment", "find_program", "take_start", "parse", "is_ours"}
+    assert gone_through >= {"from_bytes", "job_environment", "find_program", "take_start", "parse", "is_ours", "spawn"}
     assert sorted(tmp_path.rglob("*")) == before
 
 
