@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import Any
 
 _OURS = f"{__package__}."
 _COMPILED = f".{sys.implementation.cache_tag}.pyc"
@@ -55,9 +56,10 @@ class _Finder:
             except OSError:
                 continue
             head = _BY_TIME + _four_bytes(int(found.st_mtime)) + _four_bytes(found.st_size)
-            loader = _Loader(name, source, f"{inside or folder}/__pycache__/{file}{_COMPILED}", head)
+            compiled = f"{inside or folder}/__pycache__/{file}{_COMPILED}"
+            loader = _Loader(name, source, compiled, head)
             spec = ModuleSpec(name, loader, origin=source, is_package=inside is not None)
-            spec.has_location = True
+            spec.has_location, spec.cached = True, compiled
             if inside is not None:
                 spec.submodule_search_locations = [inside]
             return spec
@@ -86,3 +88,36 @@ def hasten() -> None:
     """From here on. Not with -O, which has compiled files of other names."""
     if not sys.flags.optimize:
         sys.meta_path.insert(0, _Finder)
+
+
+def load(*names: str) -> None:
+    """Import these of ours, each after those it needs, without going through an import statement for each.
+
+    That costs Python 30 microseconds beside all that is done here. Where `hasten` did not come before, nothing is done.
+    """
+    if _Finder not in sys.meta_path:
+        return
+    for name in (_OURS + name for name in names):
+        parent, _, stem = name.rpartition(".")
+        if name in sys.modules or parent not in sys.modules:
+            continue
+        spec = _Finder.find_spec(name, sys.modules[parent].__path__)
+        if spec is not None:
+            setattr(sys.modules[parent], stem, _loaded(spec, spec.loader))
+
+
+def _loaded(spec: ModuleSpec, loader: Any) -> ModuleType:
+    """As `importlib.util.module_from_spec` makes it, which asks for each attribute whether it is there already."""
+    module = type(sys)(spec.name)
+    module.__dict__.update(
+        __spec__=spec, __loader__=loader, __package__=spec.parent, __file__=spec.origin, __cached__=spec.cached
+    )
+    if spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
+    sys.modules[spec.name] = module
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module

@@ -11,11 +11,19 @@ import os
 import sys
 
 from forgather_spool.cli import closed_at_start, reported
+from forgather_spool.importing import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+# What a submit needs, in the order in which it is needed; another import would find it as well, but later.
+_TO_ANNOUNCE = ("dispatcher", "host", "host.name", "spool", "spool.names", "spool.paths", "dispatcher.wake")
+_TO_SUBMIT = (
+    "cli.submit", "cli.quantities", "cli.submit.options", "document", "fields", "schema", "cli.submit.environment",
+    "cli.submit.git_commit", "host.user_manager", "spool.files", "spool.entrance", "cli.submit.one", "spool.submit",
+    "cli.submit.run",
+)  # fmt: skip
 _GARBAGE_LIMIT = 50_000  # objects; what is imported is none, and a short command makes little
 
 
@@ -57,7 +65,9 @@ def _run(words: list[str]) -> int:
         if hasattr(stream, "reconfigure"):  # a name may hold what the terminal's encoding cannot say
             stream.reconfigure(errors="backslashreplace")
     if words[:1] == ["submit"]:
+        load(*_TO_ANNOUNCE)
         _announce()
+        load(*_TO_SUBMIT)
         from forgather_spool.cli.submit.options import split
 
         given = split(words[1:])

@@ -75,9 +75,10 @@ def test_a_compiled_file_that_is_none_is_made_anew(package: Path, data: bytes) -
     assert tell(package) == "first"
 
 
-def test_a_module_knows_of_itself_what_it_always_does(package: Path) -> None:
+@pytest.mark.parametrize("loads", ["", "load('part', 'part.leaf');"], ids=["imported", "loaded"])
+def test_a_module_knows_of_itself_what_it_always_does(package: Path, loads: str) -> None:
     """Its file, its package's folder, and its source, for those that ask."""
-    asks = TELL + (
+    asks = TELL.replace("import hasten; hasten();", f"import hasten, load; hasten(); {loads}") + (
         "; import inspect, pkgutil, forgather_spool.part as part"
         "; print(leaf.__file__, part.__path__, leaf.__package__, inspect.getsource(leaf).strip()"
         ", pkgutil.get_data('forgather_spool.part', 'leaf.py'), leaf.__cached__)"
@@ -102,3 +103,33 @@ def test_others_and_what_is_not_there_are_left_to_python(package: Path) -> None:
     )
 
     assert tell(package, program).splitlines() == ["first", "forgather_spool.part.nothing SourceFileLoader"]
+
+
+def test_what_is_loaded_is_what_would_be_imported(package: Path) -> None:
+    """Once, and bound in its package; a name that is none is left for an import to complain of."""
+    (package / "part" / "leaf.py").write_text("WORD = 'first'; print('runs')\n")
+    program = (
+        "from forgather_spool.importing import hasten, load; hasten(); load('part', 'part.leaf', 'part.nothing')"
+        "\nimport sys; part = sys.modules['forgather_spool.part']; print(part.leaf.WORD)"
+        "\nfrom forgather_spool.part.leaf import WORD; print(WORD, hasattr(part, 'nothing'))"
+    )
+
+    assert tell(package, program).splitlines() == ["runs", "first", "first False"]
+
+
+def test_a_module_that_fails_while_it_is_loaded_is_not_there(package: Path) -> None:
+    (package / "part" / "leaf.py").write_text("raise RuntimeError\n")
+    program = (
+        "import sys; from forgather_spool.importing import hasten, load; hasten()"
+        "\ntry: load('part', 'part.leaf')"
+        "\nexcept RuntimeError: print('forgather_spool.part.leaf' in sys.modules)"
+    )
+
+    assert tell(package, program) == "False"
+
+
+def test_nothing_is_loaded_where_all_is_left_to_python(package: Path) -> None:
+    program = "import sys; from forgather_spool.importing import load; load('part')"
+    program += "; print('forgather_spool.part' in sys.modules)"
+
+    assert tell(package, program) == "False"
