@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.lab import interpreter
 from forgather_spool.host.proc import file_system_of
 
 
@@ -23,7 +24,7 @@ def describe(folder: Path, scopes: str) -> dict[str, str]:
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
         "systemd": _first_line(["systemctl", "--version"]),
         "scopes": scopes,
-        "python": platform.python_version(),
+        "python": f"{_first_line([interpreter(), '--version'])}, {interpreter()}",
         "file system": file_system_of(str(folder)),
         "click, rich": f"{version('click')}, {version('rich')}",
         "load at the end": f"{os.getloadavg()[0]:.1f}",
