@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -22,8 +23,18 @@ from forgather_spool.runs.plot import FORMATS, Look, picture
 from forgather_spool.runs.read import Axis, Run, read_run
 from forgather_spool.runs.terminal import drawing
 
+
+class _Named(click.Path):
+    """A path; an empty word, as a script's variable that is not set, is none, and not this directory."""
+
+    def convert(self, value: str | PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 HEADERS = ("RUN", "STARTED", "STEPS", "LOSS", "EVAL LOSS", "FILE")
-PATH = click.Path(path_type=Path)
+PATH = _Named(path_type=Path)
 DRAWING_HEIGHT = 20
 DEFAULT_WIDTH = 80
 

@@ -165,3 +165,12 @@ def test_a_directory_that_is_not_there_is_a_usage_error_and_a_full_disk_is_not(p
     assert isinstance(fails("summary", project, "-o", project / "no/such.txt"), UsageError)
     if Path("/dev/full").exists():
         assert isinstance(fails("summary", project, "-o", "/dev/full"), StorageFailed)
+
+
+@pytest.mark.parametrize("words", [["summary", ""], ["list", ""], ["plot", ""], ["plot", "-o", "", "."]])
+def test_an_empty_word_is_not_this_directory(words: list[str]) -> None:
+    """A script's variable that is not set: below `/` the search would take minutes."""
+    result = CliRunner().invoke(logs, words)
+
+    assert result.exit_code == 2
+    assert "a path is empty" in result.output
