@@ -10,7 +10,7 @@ from forgather_spool.document import Document
 from forgather_spool.errors import BadDocument, UnreadableFile
 from forgather_spool.spool import attempts, files
 from forgather_spool.spool.entrance import Entrance
-from forgather_spool.spool.names import Entry, in_start_order, parse_entries
+from forgather_spool.spool.names import Entry, Ordered, in_start_order, parse_entries
 from forgather_spool.spool.paths import CANCEL
 
 
@@ -19,7 +19,7 @@ class Sight(Entrance):
 
     __slots__ = ()
 
-    def waiting(self) -> list[Entry]:
+    def waiting(self) -> Ordered:
         """Entries in start order, from names alone: 100,000 take a twentieth of a second."""
         return in_start_order(parse_entries(files.names(self.paths.queue)))
 

@@ -22,7 +22,7 @@ from forgather_spool.pending import PendingReason
 from forgather_spool.spool.batch import help_along
 from forgather_spool.spool.ended import ended_count, ended_places
 from forgather_spool.spool.look import Job, read_all
-from forgather_spool.spool.names import Entry, any_member, end_of_family, family_of
+from forgather_spool.spool.names import Entry, Ordered, any_member, end_of_family, family_of
 from forgather_spool.spool.place import (
     Place,
     active_places,
@@ -93,7 +93,7 @@ def take_listing(spool: Spool, wanted: Wanted) -> Listing:
     if State.WAITING in wanted.states:
         entries = waiting = spool.waiting()
         places = (waiting_place(spool, entry) for entry in reader.one_of_each(entries))
-        sections.append(reader.section("waiting", places, lambda: reader.rows([job_id for _, job_id in entries])))
+        sections.append(reader.section("waiting", places, lambda: reader.waiting_rows(entries)))
         if wanted.reasons:
             found = pending_reasons(spool, [job for job in reader.read if job.state is State.WAITING])
             reasons = {job.job_id: found[job.job_id] for job in sections[0].jobs if job.job_id in found}
@@ -149,6 +149,12 @@ class _Reader:
         if self._wanted.members or not any_member(job_ids):
             return len(job_ids)
         return len({job_id.partition("[")[0] for job_id in job_ids})
+
+    def waiting_rows(self, entries: Ordered) -> int:
+        """The same for the queue; without arrays a hundred thousand are not looked at again."""
+        if self._wanted.only is None and (self._wanted.members or not entries.any_member):
+            return len(entries)
+        return self.rows([job_id for _, job_id in entries])
 
     def ended_rows(self) -> int | None:
         """The same for ended jobs; None: they are not counted."""
