@@ -12,6 +12,7 @@ leaves is the power-cut model's and the virtual machines' to show.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,9 @@ from tests.hosts import TestHost
 
 hypothesis.settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis.settings.load_profile("shared-machine")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with `&` by a script: our programs would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HOST_FIXTURES = {"systemd_host", "new_host"}
 
