@@ -15,11 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from forgather_spool.dataset.rows import BATCH_ROWS
 from forgather_spool.dataset.storage.columns import Column
 from forgather_spool.dataset.storage.region import Region
 from forgather_spool.errors import UsageError
 
 INT32_MAX = (1 << 31) - 1
+BYTES = pa.large_binary()
+UNCHECKED = pc.TakeOptions(boundscheck=False)
+ODD = pa.array(np.arange(1, 2 * BATCH_ROWS[1], 2))
 
 
 class Gatherer:
@@ -78,25 +82,33 @@ class Gatherer:
 
     def _variable(self, place: int, column: Column, batches: Any, offsets: Any, valid: Any) -> pa.Array:
         view, shift = self._offsets[column.offset_width], column.offset_width.bit_length() - 1
-        entry = (self._arrays[f"{place}.1"][batches] >> shift) + offsets
-        starts, ends = view[entry].astype(np.int64), view[entry + 1].astype(np.int64)
+        entry = self._arrays[f"{place}.1"][batches]
+        entry >>= shift
+        entry += offsets
+        starts = view[entry]
+        entry += 1
+        sizes = view[entry]
+        sizes -= starts
         if valid is not None:
-            ends = np.where(valid, ends, starts)
+            sizes[~valid] = 0
         bounds = np.zeros(len(offsets) + 1, np.int64)
-        np.cumsum(ends - starts, out=bounds[1:])
-        if column.offset_width == 4 and bounds[-1] > INT32_MAX:
+        np.add.accumulate(sizes, out=bounds[1:])
+        total = int(bounds[-1])
+        if column.offset_width == 4 and total > INT32_MAX:
             raise UsageError(f"{len(offsets)} rows of {column.type} are more than 2 GiB", hint="take fewer at a time")
-        values = self._arrays[f"{place}.2"][batches]
-        joined = self._joined(values + starts * column.width, values + ends * column.width)
-        bounds = bounds.astype(f"i{column.offset_width}", copy=False)
-        parts = [_packed(valid), pa.py_buffer(bounds)]
+        first = self._arrays[f"{place}.2"][batches]
+        if column.width != 1:
+            starts, sizes = starts * np.int64(column.width), sizes * np.int64(column.width)
+        first += starts
+        joined = self._joined(first, sizes, total * column.width)
+        parts = [_packed(valid), pa.py_buffer(bounds.astype(view.dtype, copy=False))]
         if column.kind == "bytes":
             return pa.Array.from_buffers(column.type, len(offsets), [*parts, joined])
-        inner = pa.Array.from_buffers(column.type.value_type, int(bounds[-1]), [None, joined])
+        inner = pa.Array.from_buffers(column.type.value_type, total, [None, joined])
         return pa.Array.from_buffers(column.type, len(offsets), parts, children=[inner])
 
-    def _joined(self, first: np.ndarray, last: np.ndarray) -> pa.Buffer:
-        """The bytes from each of the addresses `first` up to its `last`, one after the other.
+    def _joined(self, first: np.ndarray, sizes: np.ndarray, total: int) -> pa.Buffer:
+        """The `total` bytes at the addresses `first`, of each as many as `sizes` says, one after the other.
 
         In one call: every second entry of an array whose values are the whole range, from an
         address to the next. The entries between have no sensible length, and nobody looks
@@ -106,20 +118,25 @@ class Gatherer:
         count = len(first)
         if not count:
             return pa.py_buffer(b"")
-        sizes = last - first
-        if sizes[0] and (sizes == sizes[0]).all():
+        if sizes[0] and sizes[0] == sizes[-1] and (sizes == sizes[0]).all():
             return pa.py_buffer(self._alike(first, int(sizes[0])))
-        self._views[1].take(first, mode="clip")  # has memory fetch all rows at once, not one after the other
+        self._fetch(first)
         offsets = np.empty(2 * count + 2, np.int64)
-        offsets[1:-1:2], offsets[2:-1:2] = first, last
-        room = int(sizes.sum()) * (2 * count + 1) // count + 4
-        offsets[0], offsets[-1] = 0, min(room, self._region.size)
-        ends = pa.Array.from_buffers(pa.large_binary(), 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
-        picked = pa.array(np.arange(1, 2 * count, 2))
-        return pc.take(ends, picked, boundscheck=False).buffers()[2]
+        pairs = offsets[1:-1].reshape(count, 2)
+        pairs[:, 0] = first
+        np.add(first, sizes, out=pairs[:, 1])
+        offsets[0], offsets[-1] = 0, min(total * (2 * count + 1) // count + 4, self._region.size)
+        ends = pa.Array.from_buffers(BYTES, 2 * count + 1, [None, pa.py_buffer(offsets), self._whole])
+        picked = ODD.slice(0, count) if count <= len(ODD) else pa.array(np.arange(1, 2 * count, 2))
+        return pc.call_function("array_take", [ends, picked], UNCHECKED).buffers()[2]
+
+    def _fetch(self, first: np.ndarray) -> None:
+        """Have memory look up all of these addresses at once, and not each when its bytes are copied."""
+        self._views[1].take(first, mode="clip")  # a last value without bytes begins where the range ends
 
     def _alike(self, first: np.ndarray, size: int) -> np.ndarray:
         """`size` bytes from each of the addresses `first`."""
+        self._fetch(first)
         every = np.ndarray((len(self._views[1]) - size + 1,), f"V{size}", buffer=self._views[1], strides=(1,))
         return every[first]
 
