@@ -21,6 +21,7 @@ TOKEN_VARIABLE = "FORGATHER_DATASET_SERVER_TOKEN"
 DEFAULT_PORT = 8766
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORTS = {"http": 80, "https": 443}
+HINT = f"such as http://127.0.0.1:{DEFAULT_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ def parse_address(url: str, token: str | None = None) -> Address:
         from forgather_spool.tls import bundle
 
         found = bundle.parse(url)
+        if not _is_host(found.host) or not found.port:
+            raise UsageError("this bundle names no host", hint=HINT)
         scheme, host, port, prefix = "https" if found.tls else "http", found.host, found.port, ""
         token = token or found.token
     else:
@@ -73,21 +76,24 @@ def parse_address(url: str, token: str | None = None) -> Address:
 
 
 def _split(url: str) -> tuple[str, str, int, str]:
-    hint = f"such as http://127.0.0.1:{DEFAULT_PORT}"
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        raise UsageError("this is no URL of a dataset server", hint=hint) from None
+        raise UsageError("this is no URL of a dataset server", hint=HINT) from None
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise UsageError("a dataset server's URL holds no name, token or query", hint=f"{TOKEN_VARIABLE} for the token")
-    if parts.scheme not in _PORTS or not _is_host(parts.hostname) or port == 0:
-        raise UsageError("this is no URL of a dataset server", hint=hint)
+    if parts.scheme not in _PORTS or not _is_host(parts.hostname) or port == 0 or not parts.path.isascii():
+        raise UsageError("this is no URL of a dataset server", hint=HINT)
     return parts.scheme, str(parts.hostname), port or _PORTS[parts.scheme], parts.path.rstrip("/")
 
 
 def _is_host(name: str | None) -> bool:
-    """Whether the HTTP library takes it for one: it raises at blanks and control characters."""
+    """Whether the HTTP library takes it for one: it raises at blanks, control characters, and what no DNS can ask."""
+    try:
+        (name or "").encode("idna")
+    except UnicodeError:
+        return False
     return bool(name) and all(letter > " " and letter != "\x7f" for letter in str(name))
 
 

@@ -16,6 +16,7 @@ permutation.py for what `feistel6-v1` promises. Knows no files.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -28,6 +29,7 @@ FEISTEL = "feistel6-v1"
 WINDOW = "window-v1"
 BLOCK_ROWS = 1024
 WINDOW_BLOCKS = 64
+MAX_WINDOW_ROWS = 1 << 62  # positions are int64
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _parse_layer(part: str, text: str) -> Layer:
         numbers = [_number(value) for value in values.split(".")]
         if name == FEISTEL and len(numbers) == 2:
             return Shuffle(*numbers)
-        if name == WINDOW and len(numbers) == 4 and min(numbers[2:]) > 0:
+        if name == WINDOW and len(numbers) == 4 and min(numbers[2:]) > 0 and math.prod(numbers[2:]) <= MAX_WINDOW_ROWS:
             return Window(*numbers)
     except ValueError:
         pass

@@ -174,7 +174,8 @@ def test_the_text_of_an_order_is_all_there_is_to_it(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "rows", "rows:9-3", "rows:0-1001", "rows:-1-3", "feistel6-v1", "feistel6-v1:1", "feistel7:1.2", "all/",
-             "feistel6-v1:1.2.3", "window-v1:1.2.0.4", "feistel6-v1:٣.0", "rows:0-" + "9" * 5000]
+             "feistel6-v1:1.2.3", "window-v1:1.2.0.4", "window-v1:1.2.4611686018427387905.1",
+             "window-v1:1.2.-3.-4", "window-v1:1.2.99999999999.99999999999", "feistel6-v1:٣.0", "rows:0-" + "9" * 5000]
 )  # fmt: skip
 def test_what_is_not_an_order_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="order"):

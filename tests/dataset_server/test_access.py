@@ -227,10 +227,19 @@ def test_whoever_meets_tls_the_wrong_way_is_told_the_right_one(tmp_path: Path, m
         assert "import-ca" in hint(f"https://127.0.0.1:{server.port}")
 
 
-@pytest.mark.parametrize("url", ["http://a b:1", "http://a\x7fb", "http://127.0.0.1:0", "http://", "127.0.0.1:8766"])
+@pytest.mark.parametrize(
+    "url", ["http://a b:1", "http://a\x7fb", "http://127.0.0.1:0", "http://", "127.0.0.1:8766", "http://a..b",
+            f"http://{'x' * 64}.example", "http://a/ä"]
+)  # fmt: skip
 def test_what_is_no_url_is_said_before_anything_is_asked(url: str) -> None:
     with pytest.raises(UsageError, match="no URL of a dataset server"):
         parse_address(url)
+
+
+@pytest.mark.parametrize("place", ["a..b:1", "a b:1", "127.0.0.1:0"])
+def test_nor_does_a_bundle_name_what_is_no_host(place: str) -> None:
+    with pytest.raises(UsageError, match="bundle names no host"):
+        parse_address(f"forgather-dataset://{place}/?token=abc")
 
 
 def test_streams_over_tls_are_whole(tmp_path: Path, stories: Path) -> None:

@@ -156,17 +156,26 @@ class Server:
         else:
             connection.close()
 
+    def _kept(self) -> http.client.HTTPConnection | None:
+        """A connection of this process that nobody uses; of two threads that ask for the last, one gets it."""
+        try:
+            return self._idle.pop() if self._pid == os.getpid() else None
+        except IndexError:
+            return None
+
     def _ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """The answer's head; over a kept connection if that is still good."""
         sent = {**self.address.headers(), **headers}
-        while self._pid == os.getpid() and self._idle:
-            connection = self._idle.pop()
+        while kept := self._kept():
             try:
-                return self._asked(connection, method, path, body, sent, timeout_s)
+                return self._asked(kept, method, path, body, sent, timeout_s)
+            except TimeoutError as error:  # not closed, but silent, as any other to it would be
+                kept.close()
+                raise NoAnswer(f"{self.url}: {_words(error)}", hint="forgather dataset-server status") from None
             except (OSError, http.client.HTTPException):
-                connection.close()  # the server closed it meanwhile
+                kept.close()  # the server closed it meanwhile
         connection = self.address.connect(CONNECT_S)
         try:
             return self._asked(connection, method, path, body, sent, timeout_s)
