@@ -83,8 +83,9 @@ def _source_of_prepared(prepared: Any) -> Source:
     if files and prepared._indices is None:
         return Source(tuple(files), "arrow")
     folder = cache.folder() / f"{prepared._fingerprint}.saved"
-    if not folder.is_dir():
-        cache.put_folder(folder, lambda made: prepared.save_to_disk(str(made)))
+    with cache.building(folder):
+        if not folder.is_dir():
+            cache.put_folder(folder, lambda made: prepared.save_to_disk(str(made)))
     found = source_of(str(folder))
     assert found is not None
     return found

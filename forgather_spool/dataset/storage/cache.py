@@ -10,7 +10,9 @@ thrift, not correctness: two builders would write the same and the last rename s
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ def folder(given: str | os.PathLike[str] | None = None) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror}", hint="FORGATHER_CACHE names another folder") from None
+        raise _failed(path, error) from None
     return path
 
 
@@ -47,13 +49,13 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
         os.rename(staged, path)
         sync(path.parent)
     except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror or error}", hint="FORGATHER_CACHE names another folder") from None
+        raise _failed(path, error) from None
     finally:
         staged.unlink(missing_ok=True)
 
 
 def put_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """`fill` fills a new folder, which then appears as `path`, whole; one that stands there already is kept."""
+    """`fill` fills a new folder, which then appears as `path`, whole; one that stands there with the same is kept."""
     staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         shutil.rmtree(staged, ignore_errors=True)
@@ -62,16 +64,23 @@ def put_folder(path: Path, fill: Callable[[Path], None]) -> None:
         for name in os.listdir(staged):
             sync(staged / name)
         sync(staged)
-        try:
+        if path.is_dir() and not _same(staged, path):
+            shutil.rmtree(path)
+        if not path.is_dir():  # else who has it open goes on: files made anew would count as changed
             os.rename(staged, path)
-        except OSError:
-            if not path.is_dir():  # another made it meanwhile: the same content, so theirs serves as well
-                raise
         sync(path.parent)
     except OSError as error:
-        raise StorageFailed(f"{path}: {error.strerror or error}", hint="FORGATHER_CACHE names another folder") from None
+        raise _failed(path, error) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both hold the same files, byte for byte."""
+    names = os.listdir(one)
+    if sorted(names) != sorted(os.listdir(other)):
+        return False
+    return filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
 
 
 def sync(path: Path) -> None:
@@ -85,11 +94,26 @@ def sync(path: Path) -> None:
 @contextmanager
 def building(path: Path) -> Iterator[None]:
     """Holds off other builders of `path`, and clears what a killed one left."""
-    with open(path.with_name(f"{path.name}.lock"), "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when this program dies
+    with _lock(path.with_name(f"{path.name}.lock")):
         for left in path.parent.glob(f"{path.stem}.*.tmp"):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         yield
+
+
+def _lock(path: Path) -> BinaryIO:
+    """The file at `path`, locked until it is closed; the kernel closes it when this program dies."""
+    try:
+        with contextlib.ExitStack() as opened:
+            lock = opened.enter_context(open(path, "ab"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            opened.pop_all()
+            return lock
+    except OSError as error:
+        raise _failed(path, error) from None
+
+
+def _failed(path: Path, error: OSError) -> StorageFailed:
+    return StorageFailed(f"{path}: {error.strerror or error}", hint="FORGATHER_CACHE names another folder")
 
 
 def remove_others(kept: Path, pattern: str) -> None:

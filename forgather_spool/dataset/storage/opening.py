@@ -41,7 +41,7 @@ def open_files(
     """The rows of `paths`, in that sequence. `format_`: arrow, parquet, json (lines) or text.
 
     `metadata` is added to the schema where the files have none (`huggingface`
-    features kept beside them). With `rebuild`, an index that stands is not trusted.
+    features kept beside them). With `rebuild`, neither an index nor a copy that stands is trusted.
 
     Raises:
         BadDataset: no files, or one that cannot be read.
@@ -57,7 +57,7 @@ def open_files(
     with cache.building(path):
         if not rebuild and (index := load(path)) and not index.changed:
             return StoredRows(index, path)
-        return StoredRows(_build(path, whole, format_, metadata, progress), path)
+        return StoredRows(_build(path, whole, format_, metadata, progress, rebuild=rebuild), path)
 
 
 def _key(paths: list[str], format_: str, metadata: dict[bytes, bytes] | None) -> str:
@@ -67,7 +67,13 @@ def _key(paths: list[str], format_: str, metadata: dict[bytes, bytes] | None) ->
 
 
 def _build(
-    path: Path, paths: list[str], format_: str, metadata: dict[bytes, bytes] | None, progress: Progress | None
+    path: Path,
+    paths: list[str],
+    format_: str,
+    metadata: dict[bytes, bytes] | None,
+    progress: Progress | None,
+    *,
+    rebuild: bool,
 ) -> Index:
     sources = _stamps(paths)
     index = None
@@ -77,7 +83,7 @@ def _build(
         except NeedsCopy:
             pass
     if index is None:
-        index = _indexed(sources, _copied(path, sources, format_, progress), metadata, progress)
+        index = _indexed(sources, _copied(path, sources, format_, progress, anew=rebuild), metadata, progress)
     index = replace(index, fingerprint=fingerprint(StoredRows(index, path), progress))
     if changed := index.changed:
         raise ContentChanged(f"{changed.path}: was written to while it was indexed", hint="load it again")
@@ -92,11 +98,16 @@ def _stamps(paths: Sequence[str]) -> tuple[Stamp, ...]:
         raise BadDataset(f"{error.filename}: {error.strerror}") from None
 
 
-def _copied(path: Path, sources: tuple[Stamp, ...], format_: str, progress: Progress | None) -> tuple[Stamp, ...]:
-    """The streams made of `sources`: their folder is named by what they were made of, so it is made once."""
+def _copied(
+    path: Path, sources: tuple[Stamp, ...], format_: str, progress: Progress | None, *, anew: bool
+) -> tuple[Stamp, ...]:
+    """The streams made of `sources`: their folder is named by what they were made of, so it is made once.
+
+    Or `anew`: a file may have been put back with the size and time it had, and a copy may be damaged.
+    """
     of = hashlib.sha256(repr(sources).encode()).hexdigest()[:16]
     folder = path.with_name(f"{path.stem}.{of}.copy")
-    if not folder.is_dir():
+    if anew or not folder.is_dir():
         cache.put_folder(folder, lambda made: convert([one.path for one in sources], format_, made, progress))
         cache.remove_others(folder, f"{path.stem}.*.copy")
     return _stamps([str(folder / f"{number:05}.arrow") for number in range(len(sources))])
