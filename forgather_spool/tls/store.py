@@ -72,14 +72,15 @@ class Store:
         """An authority and a certificate for `names`. `force` replaces both: clients must import the new authority.
 
         Raises:
-            UsageError: both stand already.
+            UsageError: both stand already, or a name cannot be a host's; what stands is kept then.
         """
         now = now or datetime.now(UTC)
         if not force and self.has_server():
             raise UsageError(f"{self.server_path} stands already", hint="forgather tls renew, or init --force")
         if force or not files.exists(self.authority_path):
-            self._put(self.authority_path, certificates.make_authority(authority_name, now))
-        self._put(self.server_path, certificates.make_host(self.authority(), names, now))
+            self._put_both(certificates.make_authority(authority_name, now), names, now)
+        else:
+            self._put(self.server_path, certificates.make_host(self.authority(), names, now))
 
     def renew(self, *, authority: bool, more_names: Sequence[str], now: datetime | None = None) -> None:
         """A new certificate for this host's names and `more_names`; with `authority` a new authority before that."""
@@ -92,11 +93,12 @@ class Store:
         if not authority and certificates.read(self.authority()).days_left(now) < 1:
             message = "this host's authority has expired, and with it all that it could issue"
             raise UsageError(message, hint="forgather tls renew --ca, then import-ca on every client")
+        names = tuple(dict.fromkeys((*old.names, *more_names)))
         if authority:
             name = certificates.read(self.authority()).subject.removeprefix("CN=")
-            self._put(self.authority_path, certificates.make_authority(name, now))
-        names = tuple(dict.fromkeys((*old.names, *more_names)))
-        self._put(self.server_path, certificates.make_host(self.authority(), names, now))
+            self._put_both(certificates.make_authority(name, now), names, now)
+        else:
+            self._put(self.server_path, certificates.make_host(self.authority(), names, now))
 
     def install(self, pair: bytes) -> None:
         """Use a certificate made elsewhere, as `certificates.joined` gives it."""
@@ -135,6 +137,12 @@ class Store:
             return files.read_bytes(path, MAX_PEM_BYTES)
         except FileNotFoundError:
             raise Missing(f"{absent}: no {path}", hint="forgather tls init") from None
+
+    def _put_both(self, authority: bytes, names: Sequence[str], now: datetime) -> None:
+        """Both are made before either is written: a name that cannot be a host's leaves what stood."""
+        host = certificates.make_host(authority, names, now)
+        self._put(self.authority_path, authority)
+        self._put(self.server_path, host)
 
     def _put(self, path: str, data: bytes) -> None:
         folder = os.path.dirname(path)

@@ -221,6 +221,22 @@ def test_what_is_no_host_name_is_refused(store: Store, name: str) -> None:
         store.renew(authority=False, more_names=[name])
 
 
+@pytest.mark.parametrize("do", ["init", "renew"])
+def test_a_name_that_is_refused_leaves_what_stood(store: Store, nobody: Store, do: str) -> None:
+    """The authority was new by then and the certificate the old one's: nobody believed this host any more."""
+    nobody.trust("lab", store.authority())
+    before = store.authority(), store.server()
+
+    with pytest.raises(UsageError, match="no host name"):
+        if do == "init":
+            store.init(["data.example", "a b"], authority_name="lab", force=True)
+        else:
+            store.renew(authority=True, more_names=["a b"])
+
+    assert (store.authority(), store.server()) == before
+    shake_hands(contexts.server_context(store), contexts.client_context(nobody), "data.example")
+
+
 def test_a_damaged_authority_is_an_error_and_not_left_out(store: Store) -> None:
     Path(store.trusted_path).mkdir()
     Path(store.trusted_path, "broken.crt").write_text("-----BEGIN CERTIFICATE-----\n")
