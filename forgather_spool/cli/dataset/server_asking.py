@@ -33,7 +33,15 @@ def _command(
     def run(server: str | None, token: str | None, json_: bool) -> None:
         address = chosen(server, token)
         found = ask(lambda path: get(address, path))
-        click.echo(as_json(found) if json_ else f"server: {shown(address.url)}\n{render(found)}".rstrip())
+        if json_:
+            click.echo(as_json(found))
+            return
+        try:
+            text = render(found)
+        except (LookupError, TypeError, ValueError, AttributeError):  # of some other service, or of a version to come
+            hint = f"--json shows it; ours listen on {DEFAULT_PORT} unless told otherwise"
+            raise Missing(f"{address.url}: this is no answer of a dataset server", hint=hint) from None
+        click.echo(f"server: {shown(address.url)}\n{text}".rstrip())
 
     return click.Command(
         name,
