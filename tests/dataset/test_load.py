@@ -205,6 +205,21 @@ def test_what_was_saved_to_disk(tmp_path: Path, shards: int) -> None:
         rows_of(tmp_path / "two", split="dev")
 
 
+def test_files_that_are_named_are_of_no_other_split_than_train_or_their_names(tmp_path: Path) -> None:
+    """Else a run would be evaluated on what it is trained on, and nobody would know."""
+    for name in ("a.jsonl", "test.jsonl"):
+        write_json(tmp_path / name)
+
+    for path, files in ((tmp_path / "a.jsonl", None), ("json", str(tmp_path / "a.jsonl"))):
+        assert rows_of(path, data_files=files, split="train[:3]") == EXAMPLES[:3]
+        with pytest.raises(Missing, match="no split 'test'"):
+            rows_of(path, data_files=files, split="test")
+    for split in ("train", "test", None):
+        assert rows_of(tmp_path / "test.jsonl", split=split) == EXAMPLES
+    with pytest.raises(Missing, match="no split 'validation'"):
+        rows_of("json", data_files=[str(tmp_path / "test.jsonl")], split="validation")
+
+
 def test_what_lies_prepared_in_the_cache_of_the_hub_is_read_without_the_library(tmp_path: Path) -> None:
     """As the library laid it out, with several shards; nothing is imported, nothing is asked for online."""
     build = tmp_path / "hub" / "me___my-data" / "default" / "0.0.0" / "abcdef"

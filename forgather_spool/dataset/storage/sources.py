@@ -55,7 +55,7 @@ def source_of(path: str, split: str | None = None, data_files: Any = None) -> So
     if os.path.isdir(path):
         return _folder(path, split)
     if os.path.isfile(path):
-        return Source((path,), _format([path]))
+        return Source(_of_one_split([path], split, path), _format([path]))
     if glob.has_magic(path):  # no name on the hub has such letters
         if not (found := _files([path])):
             raise Missing(f"{path}: no file is called so")
@@ -124,7 +124,7 @@ def _listed(folder: str, data_files: Any, split: str | None, format_: str | None
     if absent or not paths:
         raise Missing(f"no such files: {', '.join(absent) or 'data_files names none'}")
     found = _files(paths)
-    return Source(tuple(found), format_ or _format(found))
+    return Source(_of_one_split(found, split, "data_files"), format_ or _format(found))
 
 
 def _files(patterns: Iterable[str]) -> list[str]:
@@ -142,6 +142,18 @@ def _split_of(files: list[str], split: str | None, path: str) -> Source:
         splits.setdefault(_split_name(os.path.relpath(file, root)), []).append(file)
     chosen = splits[one_of(list(splits), split, path)]
     return Source(tuple(chosen), _format(chosen))
+
+
+def _of_one_split(files: list[str], split: str | None, path: str) -> tuple[str, ...]:
+    """Files that were named themselves: "train", as `datasets` has it, or what all their names tell.
+
+    Raises:
+        Missing: another split is meant; what is there would be taken for it.
+    """
+    told = {_split_name(os.path.basename(file)) for file in files}
+    if split not in (None, "train") and told != {split}:
+        raise Missing(f"{path}: no split {split!r}", hint=f"there is {', '.join(sorted(told))}")
+    return tuple(files)
 
 
 def _split_name(name: str) -> str:
