@@ -11,12 +11,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from forgather_spool.dataset.address import SERVER_VARIABLE
 from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset.storage import cache, hub
 from forgather_spool.dataset.storage.opening import open_files
 from forgather_spool.dataset.storage.sources import Source, format_of, source_of
 from forgather_spool.errors import Missing, UsageError
+
+SERVED = "local/"
 
 
 def local_rows(
@@ -54,6 +57,9 @@ def local_rows(
     source = None if on_hub else source_of(path, split, data_files)
     if source is not None:
         _refuse_words_of_the_hub(path, name, revision)
+    elif path.startswith(SERVED):  # of no hub either: there anybody may be called so
+        hint = f"export {SERVER_VARIABLE}=auto, or a URL (forgather dataset-server status)"
+        raise Missing(f"{path}: such names are a dataset server's, and {SERVER_VARIABLE} is not set", hint=hint)
     if source is not None and options:
         print(f"warning: {path}: options of load_dataset left out: {', '.join(sorted(options))}", file=sys.stderr)
     if source is None and data_files is None and not options and not force_reindex:

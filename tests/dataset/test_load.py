@@ -261,6 +261,16 @@ def test_what_is_not_here_is_said_at_once(path: str) -> None:
         fast_load_iterable_dataset(path)
 
 
+def test_the_name_a_server_gives_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody there may be called `local`. A folder here that is, is read."""
+    with pytest.raises(Missing, match="FORGATHER_DATASET_SERVER is not set"):
+        fast_load_iterable_dataset("local/stories")
+
+    write_json(tmp_path / "local" / "stories" / "a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert rows_of("local/stories") == EXAMPLES
+
+
 def test_without_downloads_nothing_is_fetched() -> None:
     with pytest.raises(Missing, match="no such data set here"):
         local_rows("somebody/something", downloads=False)
