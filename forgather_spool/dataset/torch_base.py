@@ -92,8 +92,8 @@ class Epoch:
         self._both[1] = 0
 
     def claim(self, loader: int) -> bool:
-        """Whether the loaded state is for `loader`."""
-        if loader == 0 or int(self._both[1]) in (0, loader):
+        """Whether the loaded state is for `loader`: not when another pass, of workers, has begun there."""
+        if int(self._both[1]) in (0, loader):
             self._both[1] = loader
             return True
         return False

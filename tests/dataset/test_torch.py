@@ -131,6 +131,7 @@ def test_the_state_after_so_many_batches_needs_no_stateful_loader(
 
         assert sorted(flat(whole[:10]) + flat(batches(loader))) == list(range(ROWS))
         assert sorted(flat(batches(loader))) == list(range(ROWS)), "not resumed twice"
+        assert len(list(again)) == ROWS, "nor by another reader than the loader's workers"
 
 
 @pytest.mark.parametrize(("workers", "stops"), [(0, [5, 6]), (2, [5, 6]), (3, [1, 8])])
