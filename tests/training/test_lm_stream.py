@@ -74,6 +74,7 @@ def test_a_run_goes_on_from_a_server_with_the_losses_of_one_without_a_break(
             shutil.copytree(whole.out, folder / "out")
             resumed = start(document, "--resume", str(folder / "out" / f"checkpoint-{step}")).ended_well()
             assert resumed.losses() == {at: loss for at, loss in losses.items() if at > step}
+            assert "is not what it was" not in resumed.output, "the fingerprint says that it is"
 
 
 def test_what_is_held_out_is_evaluated_and_a_run_that_was_broken_off_goes_on(
