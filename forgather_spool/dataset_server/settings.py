@@ -95,12 +95,19 @@ def merged(given: Mapping[str, object], file: Mapping[str, object]) -> Settings:
     return _checked(Settings(**chosen))  # type: ignore[arg-type]
 
 
+def _of_a_unit(path: str) -> str:
+    """What may be meant where this is a unit's main process: there /tmp is another than its user's (PrivateTmp=)."""
+    if os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid()) and path.startswith(("/tmp/", "/var/tmp/")):
+        return f"the unit has a /tmp of its own: systemctl --user edit it, [Service] BindReadOnlyPaths={path}"
+    return ""
+
+
 def _checked(settings: Settings) -> Settings:
     for name, path in settings.local.items():
         if not name or "/" in name or name in (".", "..") or not name.isprintable():
             raise UsageError(f"--local: {name!r} cannot be a name", hint="no slash in it: --local NAME=PATH")
         if not os.path.exists(path):
-            raise UsageError(f"--local {name}={path}: there is nothing at that path")
+            raise UsageError(f"--local {name}={path}: there is nothing at that path", hint=_of_a_unit(path))
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise UsageError("tls_cert and tls_key go together")
     if settings.tls is False and settings.tls_cert is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,18 @@ def test_what_a_config_cannot_mean_is_an_error(tmp_path: Path, text: str) -> Non
 
     with pytest.raises((UsageError, UnreadableFile)):
         merged({}, read_file(str(path)))
+
+
+def test_what_a_unit_does_not_see_below_tmp_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user does see it, and cannot know of PrivateTmp=."""
+    hints = []
+    for pid in (os.getpid(), 1):
+        monkeypatch.setenv("SYSTEMD_EXEC_PID", str(pid))
+        with pytest.raises(UsageError, match="nothing at that path") as refused:
+            merged({"local": {"a": "/var/tmp/that is not there"}}, {})
+        hints.append(refused.value.hint)
+
+    assert "BindReadOnlyPaths=/var/tmp/that is not there" in hints[0] and not hints[1]
 
 
 def test_an_address_may_be_written_as_in_an_url_and_a_level_in_lower_case(tmp_path: Path) -> None:
