@@ -75,6 +75,18 @@ def parse_address(url: str, token: str | None = None) -> Address:
     return Address(scheme, host, port, prefix, _checked(token or _token_for(host, port)))
 
 
+def named(text: str, token: str | None = None) -> list[Address]:
+    """The servers of several URLs with commas between them, each once.
+
+    Raises:
+        UsageError: one is no URL, or there is none.
+    """
+    urls = [part.strip() for part in text.split(",") if part.strip()]
+    if not urls:
+        raise UsageError(f"{SERVER_VARIABLE} names no server")
+    return list({address.url: address for address in (parse_address(url, token) for url in urls)}.values())
+
+
 def _split(url: str) -> tuple[str, str, int, str]:
     try:
         parts = urlsplit(url.strip())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from forgather_spool.cli.dataset.server_chosen import chosen
 from forgather_spool.cli.job.document import as_json
 from forgather_spool.cli.show import shown
 from forgather_spool.dataset.address import (
@@ -17,7 +17,6 @@ from forgather_spool.dataset.address import (
     TOKEN_VARIABLE,
     Address,
     connection_hint,
-    parse_address,
     verification_hint,
 )
 from forgather_spool.errors import ForgatherError, JobFailed, Missing, UsageError
@@ -25,30 +24,37 @@ from forgather_spool.errors import ForgatherError, JobFailed, Missing, UsageErro
 ANSWER_TIMEOUT_S = 30.0
 MAX_ANSWER_BYTES = 64 << 20
 Ask = Callable[[str], dict[str, Any]]
+Answer = Callable[[Address], Any]
 
 
 def _command(
     name: str, help: str, render: Callable[[dict[str, Any]], str], ask: Callable[[Ask], dict[str, Any]]
 ) -> click.Command:
-    def run(server: str | None, token: str | None, json_: bool) -> None:
-        address = chosen(server, token)
+    def text(address: Address) -> str:
         found = ask(lambda path: get(address, path))
-        if json_:
-            click.echo(as_json(found))
-            return
         try:
-            text = render(found)
+            return f"server: {shown(address.url)}\n{render(found)}".rstrip()
         except (LookupError, TypeError, ValueError, AttributeError):  # of some other service, or of a version to come
             hint = f"--json shows it; ours listen on {DEFAULT_PORT} unless told otherwise"
             raise Missing(f"{address.url}: this is no answer of a dataset server", hint=hint) from None
-        click.echo(f"server: {shown(address.url)}\n{text}".rstrip())
+
+    def document(address: Address) -> dict[str, Any]:
+        return ask(lambda path: get(address, path))
+
+    def run(server: str | None, token: str | None, json_: bool) -> None:
+        addresses = chosen(server, token)
+        if len(addresses) > 1:
+            _each(addresses, document, text, json_)
+        else:
+            click.echo(as_json(document(addresses[0])) if json_ else text(addresses[0]))
 
     return click.Command(
         name,
         callback=run,
         help=help,
         params=[
-            click.Option(["--server"], metavar="URL", help=f"[default: ${SERVER_VARIABLE}, else this host's]"),
+            click.Option(["--server"], metavar="URL",
+                         help=f"Several with commas are each asked. [default: ${SERVER_VARIABLE}, else this host's]"),
             click.Option(["--token"], metavar="TOKEN",
                          help=f"[default: ${TOKEN_VARIABLE}, else the file of this host's server]"),
             click.Option(["--json", "json_"], is_flag=True, help="One JSON object."),
@@ -56,22 +62,22 @@ def _command(
     )  # fmt: skip
 
 
-def chosen(server: str | None, token: str | None) -> Address:
-    """The server meant: the one named, else the first of the environment, else this host's."""
-    named = server or os.environ.get(SERVER_VARIABLE, "").partition(",")[0].strip()
-    if named in ("", "auto"):
-        named = f"{'https' if _speaks_tls() else 'http'}://127.0.0.1:{DEFAULT_PORT}"
-    return parse_address(named, token)
-
-
-def _speaks_tls() -> bool:
-    import importlib.util
-
-    if importlib.util.find_spec("cryptography") is None:
-        return False
-    from forgather_spool.tls.store import default_store
-
-    return default_store().has_server()
+def _each(addresses: list[Address], document: Answer, text: Answer, json_: bool) -> None:
+    """Several: what each says, or in its place why it says nothing. Raises Missing after all, if one did not."""
+    told: list[dict[str, Any]] = []
+    for address in addresses:
+        try:
+            told.append({"server": address.url, **document(address)} if json_ else {"text": text(address)})
+        except ForgatherError as error:
+            told.append({"server": address.url, "error": str(error)})
+    if json_:
+        click.echo(as_json({"servers": told}))
+    else:
+        click.echo("\n\n".join(
+            one.get("text") or f"server: {shown(one['server'])}\nerror: {shown(one['error'])}" for one in told
+        ))  # fmt: skip
+    if silent := sum("error" in one for one in told):
+        raise Missing(f"{silent} of {len(addresses)} servers gave no answer", hint="--server URL asks one alone")
 
 
 def get(address: Address, path: str) -> dict[str, Any]:

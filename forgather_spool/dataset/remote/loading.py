@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from forgather_spool.dataset.address import SERVER_VARIABLE, Address, parse_address
+from forgather_spool.dataset.address import Address, named
 from forgather_spool.dataset.errors import ContentChanged, ServerUnreachable
 from forgather_spool.dataset.frames import FrameReader
 from forgather_spool.dataset.order import Order
@@ -18,7 +18,7 @@ from forgather_spool.dataset.remote.rows import RemoteRows
 from forgather_spool.dataset.remote.server import Loaded, NoAnswer, Server, Wanted
 from forgather_spool.dataset.rows import BATCH_BYTES
 from forgather_spool.dataset.walk import run
-from forgather_spool.errors import ForgatherError, Missing, UsageError
+from forgather_spool.errors import ForgatherError
 
 LOAD_S = 30.0  # then it is said that it takes long, and asked again: the server goes on with the same build
 AT_ONCE = 16
@@ -59,17 +59,8 @@ def addresses_of(servers: str, token: str | None) -> list[Address]:
     if servers.strip() == "auto":
         from forgather_spool.dataset.remote.nearby import nearby
 
-        found = nearby()
-        if not found:
-            raise Missing(
-                f"{SERVER_VARIABLE}=auto, and no dataset server of yours runs on this machine",
-                hint="forgather dataset-server start, or name one by its URL",
-            )
-        return found
-    urls = [part.strip() for part in servers.split(",") if part.strip()]
-    if not urls:
-        raise UsageError(f"{SERVER_VARIABLE} names no server")
-    return list({address.url: address for address in (parse_address(url, token) for url in urls)}.values())
+        return nearby()
+    return named(servers, token)
 
 
 def _loaded(server: Server, request: Mapping[str, Any]) -> Loaded | ForgatherError:

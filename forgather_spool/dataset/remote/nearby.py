@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
-from forgather_spool.dataset.address import DEFAULT_PORT, Address, parse_address
+from forgather_spool.dataset.address import DEFAULT_PORT, SERVER_VARIABLE, Address, parse_address
 from forgather_spool.dataset.remote.server import Server
+from forgather_spool.errors import Missing
 from forgather_spool.spool import files
 from forgather_spool.spool.paths import Paths, default_home
 
@@ -20,16 +21,24 @@ TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 def nearby() -> list[Address]:
-    """Those that answer, the default port's first."""
-    found = []
-    listening = _mine()
-    for port in sorted(_candidates() & listening, key=lambda port: (port != DEFAULT_PORT, port)):
+    """Those that answer, the default port's first. Raises Missing when there is none."""
+    found = [answering(port) for port in sorted(_candidates(), key=lambda port: (port != DEFAULT_PORT, port))]
+    if not any(found):
+        raise Missing(
+            f"{SERVER_VARIABLE}=auto, and no dataset server of yours runs on this machine",
+            hint="forgather dataset-server start, or name one by its URL",
+        )
+    return [address for address in found if address]
+
+
+def answering(port: int) -> Address | None:
+    """The server on `port`, if it is ours or root's: with the scheme it speaks."""
+    if port in _mine():
         for scheme in ("http", "https"):
             address = parse_address(f"{scheme}://127.0.0.1:{port}")
             if Server(address).is_alive(ALIVE_S):
-                found.append(address)
-                break
-    return found
+                return address
+    return None
 
 
 def _candidates() -> set[int]:
