@@ -124,3 +124,21 @@ def test_leaving_wakes_a_thread_that_waits(short_stretches: None) -> None:
     reader.close()
 
     wait_until(nobody_reads)
+
+
+def test_what_a_program_leaves_open_is_closed_before_its_modules_go() -> None:
+    """Also where no thread reads: the interpreter closed it at last, and a traceback came of it."""
+    closed = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(9)
+        finally:
+            closed.append(True)
+
+    rows = iter(ahead.Ahead(source(), lambda: None))
+    next(rows)
+
+    ahead._stop_all()
+
+    assert closed == [True] and list(rows) == []

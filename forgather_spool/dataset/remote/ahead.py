@@ -52,6 +52,7 @@ class Ahead(Generic[T]):
         self._stretch: _Stretch[T] | None = None
 
     def __iter__(self) -> Iterator[T]:
+        _LIVE.add(self)
         try:
             while True:
                 yield from self._until_waited()
@@ -101,7 +102,6 @@ class _Stretch(Generic[T]):
         self._thread = threading.Thread(target=self._run, name="forgather-dataset", daemon=True)
 
     def __iter__(self) -> Iterator[T]:
-        _LIVE.add(self)
         self._thread.start()
         while True:
             if self._pid != os.getpid():
@@ -157,10 +157,14 @@ def _close(items: Iterator[Any]) -> None:
         close()
 
 
-_LIVE: weakref.WeakSet[_Stretch[Any]] = weakref.WeakSet()
+_LIVE: weakref.WeakSet[Ahead[Any]] = weakref.WeakSet()
 
 
 @atexit.register
 def _stop_all() -> None:
+    """Now, while there are modules: what is closed after them, with the interpreter, fails at its first name."""
     for one in list(_LIVE):
-        one.stop(EXIT_S)
+        try:
+            one.stop(EXIT_S)
+        except ValueError:  # a thread of somebody else's is within it
+            pass
