@@ -177,6 +177,27 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, cache: Path, damage: byte
         assert rows.slice(0, len(SHARED)).to_pylist() == SHARED.to_pylist()
 
 
+def test_an_index_of_a_machine_with_other_pages_is_none(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file is mapped at the border of a page. In a shared cache each machine keeps its own index."""
+    paths = [write_stream(tmp_path / f"{part}.arrow", SHARED, [3]) for part in range(3)]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("mmap.PAGESIZE", 65536)
+        theirs = pickle.dumps(open_files(paths, "arrow"))
+        made = {one: one.stat().st_mtime_ns for one in cache.glob("*.index")}
+
+    rows = open_files(paths, "arrow")
+
+    assert rows.take(np.arange(60)).to_pylist() == SHARED.to_pylist() * 3
+    with pytest.raises(ContentChanged, match="no index of this machine"):
+        pickle.loads(theirs)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("mmap.PAGESIZE", 65536)
+        assert pickle.loads(theirs).take(np.arange(60)).to_pylist() == SHARED.to_pylist() * 3
+    assert made.items() <= {one: one.stat().st_mtime_ns for one in cache.glob("*.index")}.items()
+
+
 def test_a_copy_in_another_process_reads_the_same(tmp_path: Path) -> None:
     rows = open_files([write_stream(tmp_path / "a.arrow", SHARED, [3])], "arrow")
 

@@ -2,19 +2,22 @@
 
     magic  "FGSINDEX"          8 bytes
     version, length of about   2 x u32
-    crc32 of all that follows  u32, then 4 zero bytes
+    crc32 of all that follows  u32
+    a page's size              u32; 0: 4096
     about                      JSON: files, sources, fingerprint, schema, columns, arrays
     arrays                     each at a multiple of 64 bytes
 
 `sources` are the files the user has, `files` the Arrow streams that are
 mapped: the same, or copies of ours. Each with size and mtime in ns: that is how
-a changed file is told from the one that was indexed. A damaged index is no index: it is made again.
+a changed file is told from the one that was indexed. A damaged index is no index: it is made again; so
+is one of a machine with other pages, for each file is mapped at the border of a page (see region.py).
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -31,6 +34,7 @@ from forgather_spool.dataset.storage.columns import Column, column_of
 
 MAGIC, VERSION, ALIGNED = b"FGSINDEX", 1, 64
 HEAD = struct.Struct("<8sIIII")
+OLD_PAGE = 4096  # of indexes that do not say
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def save(path: Path, index: Index) -> None:
         crc = zlib.crc32(piece, crc)
 
     def fill(file: BinaryIO) -> None:
-        file.write(HEAD.pack(MAGIC, VERSION, len(about), crc, 0).ljust(ALIGNED, b"\0"))
+        file.write(HEAD.pack(MAGIC, VERSION, len(about), crc, mmap.PAGESIZE).ljust(ALIGNED, b"\0"))
         file.writelines(pieces)
 
     cache.write(path, fill)
@@ -109,8 +113,8 @@ def load(path: Path) -> Index | None:
         if path.stat().st_size < ALIGNED:
             return None
         raw = np.memmap(path, np.uint8, "r")
-        magic, version, length, crc, _ = HEAD.unpack(raw[: HEAD.size].tobytes())
-        if (magic, version) != (MAGIC, VERSION) or zlib.crc32(raw[ALIGNED:]) != crc:
+        magic, version, length, crc, page = HEAD.unpack(raw[: HEAD.size].tobytes())
+        if (magic, version, page or OLD_PAGE) != (MAGIC, VERSION, mmap.PAGESIZE) or zlib.crc32(raw[ALIGNED:]) != crc:
             return None
         return _parsed(raw, json.loads(raw[ALIGNED : ALIGNED + length].tobytes()), ALIGNED + length)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):

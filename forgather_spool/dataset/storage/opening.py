@@ -61,7 +61,8 @@ def open_files(
 
 
 def _key(paths: list[str], format_: str, metadata: dict[bytes, bytes] | None) -> str:
-    """What the index is of: the same files on the same machine; a page's size decides where they are mapped."""
+    """What the index is of: the same files, mapped at borders of pages. Machines with other pages that
+    share a cache have an index each, and do not make it again in turns."""
     text = "\0".join([format_, str(mmap.PAGESIZE), repr(sorted((metadata or {}).items())), *paths])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 

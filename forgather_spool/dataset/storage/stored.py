@@ -256,5 +256,6 @@ def _picked(stored: dict[int, pa.Array], batches: np.ndarray, offsets: np.ndarra
 def _reopen(path: str, fingerprint: str) -> StoredRows:
     index = load(Path(path))
     if index is None or index.fingerprint != fingerprint or index.changed:
-        raise ContentChanged(f"{path}: the data changed since they were loaded", hint="load the data set again")
+        message = f"{path}: the data changed since they were loaded, or it is no index of this machine"
+        raise ContentChanged(message, hint="load the data set again")
     return StoredRows(index, Path(path))
