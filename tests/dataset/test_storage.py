@@ -162,6 +162,73 @@ def test_a_stream_cut_short_is_an_error_wherever_it_was_cut(tmp_path: Path, kept
         open_files([path], "arrow")
 
 
+ONES = pa.array(["a" * 5, "b" * 6, "c" * 7])
+SPANS = [0, 5, 11, 18]
+
+
+@pytest.mark.parametrize("wild", [[0, 5, 9999, 18], [0, -7, 11, 18], [0, 15, 11, 18], [-90, 5, 11, 18], [0, 5, 11, 99]])
+@pytest.mark.parametrize(
+    "column",
+    [
+        ONES,
+        ONES.cast(pa.large_binary()),
+        pa.array([[1] * 5, [2] * 6, [3] * 7], pa.list_(pa.int32())),
+        pa.array([[1] * 5, [2] * 6, [3] * 7], pa.large_list(pa.timestamp("s"))),
+        pa.StructArray.from_arrays([ONES], ["text"]),
+        pa.array([[one] for one in ONES.to_pylist()]),
+        pa.array([[(one, 1)] for one in ONES.to_pylist()], pa.map_(pa.string(), pa.int8())),
+        pa.DictionaryArray.from_arrays([0, 1, 2], ONES),
+    ],
+    ids=lambda found: str(found.type)[:20],
+)
+def test_an_offset_that_leads_elsewhere_is_damage(tmp_path: Path, column: Any, wild: list[int]) -> None:
+    """Not a value of other bytes of this program's memory, nor its end by SIGSEGV."""
+    path = write_stream(tmp_path / "a.arrow", pa.table({"column": column}), [3])
+    width = np.dtype("<i8" if "large" in str(column.type) else "<i4")
+    raw = path.read_bytes()
+    assert raw.count(np.array(SPANS, width).tobytes()) == 1
+    path.write_bytes(raw.replace(np.array(SPANS, width).tobytes(), np.array(wild, width).tobytes()))
+
+    with pytest.raises(BadDataset, match=r"a\.arrow: damaged"):
+        open_files([path], "arrow")
+
+
+def test_a_number_of_no_word_of_the_dictionary_is_damage(tmp_path: Path) -> None:
+    numbers = np.array([2, 0, 1, 1, 2, 0, 1], "<i4")
+    column = pa.DictionaryArray.from_arrays(pa.array(numbers), ONES)
+    path = write_stream(tmp_path / "a.arrow", pa.table({"column": column}), [7])
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(numbers.tobytes(), np.array([2, 0, 99_999_999, 1, 2, 0, -1], "<i4").tobytes()))
+
+    with pytest.raises(BadDataset, match=r"a\.arrow.* damaged"):
+        open_files([path], "arrow")
+
+
+class Words(pa.ExtensionType):
+    """A registered type over a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.dictionary(pa.int32(), pa.string()), "tests.words")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: Any, _: bytes) -> Words:
+        return cls()
+
+
+def test_a_dictionary_within_a_type_of_others_is_read(tmp_path: Path) -> None:
+    table = pa.table({"w": pa.ExtensionArray.from_storage(Words(), ONES.dictionary_encode())})
+    pa.register_extension_type(Words())
+    try:
+        rows = open_files([write_stream(tmp_path / "a.arrow", table, [2])], "arrow")
+
+        assert rows.take(np.arange(3)).to_pylist() == table.to_pylist()
+    finally:
+        pa.unregister_extension_type("tests.words")
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"\0" * 4096])
 def test_a_damaged_index_is_made_again(tmp_path: Path, cache: Path, damage: bytes) -> None:
     path = write_stream(tmp_path / "a.arrow", SHARED, [3])

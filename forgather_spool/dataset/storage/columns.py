@@ -78,3 +78,12 @@ def buffers_of(column: Column, array: Any) -> list[Any] | None:
     elif column.kind == "list":
         inner_nulls, buffers = array.values.null_count, [buffers[0], buffers[1], buffers[3]]
     return None if inner_nulls else buffers
+
+
+def holds_dictionary(type_: pa.DataType) -> bool:
+    """Whether a batch of it cannot be read without messages before it, however deep the dictionary lies."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return holds_dictionary(type_.storage_type)
+    if types.is_dictionary(type_):
+        return True
+    return any(holds_dictionary(type_.field(place).type) for place in range(type_.num_fields))

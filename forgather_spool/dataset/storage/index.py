@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from forgather_spool.dataset.storage import cache
-from forgather_spool.dataset.storage.columns import Column, column_of
+from forgather_spool.dataset.storage.columns import Column, column_of, holds_dictionary
 
 MAGIC, VERSION, ALIGNED = b"FGSINDEX", 1, 64
 HEAD = struct.Struct("<8sIIII")
@@ -73,7 +73,7 @@ class Index:
     @property
     def has_dictionaries(self) -> bool:
         """A batch cannot be read without the messages before it."""
-        return any("dictionary<" in str(one.type) for one in self.schema)
+        return any(holds_dictionary(one.type) for one in self.schema)
 
     @property
     def changed(self) -> Stamp | None:

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
 from forgather_spool.dataset.errors import BadDataset, ContentChanged
 from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage import cache
@@ -85,7 +87,11 @@ def _build(
             pass
     if index is None:
         index = _indexed(sources, _copied(path, sources, format_, progress, anew=rebuild), metadata, progress)
-    index = replace(index, fingerprint=fingerprint(StoredRows(index, path), progress))
+    try:
+        index = replace(index, fingerprint=fingerprint(StoredRows(index, path), progress))
+    except pa.ArrowException as error:  # the first to read every value, such as numbers of a dictionary's words
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BadDataset(f"{paths[0]}, or another: damaged: {reason}", hint="make or fetch it again") from None
     if changed := index.changed:
         raise ContentChanged(f"{changed.path}: was written to while it was indexed", hint="load it again")
     save(path, index)

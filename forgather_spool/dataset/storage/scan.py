@@ -15,6 +15,7 @@ import pyarrow as pa
 from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage.columns import Column, buffers_of, column_of
+from forgather_spool.dataset.storage.offsets import check
 from forgather_spool.dataset.storage.region import Region
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -86,6 +87,7 @@ def _scan_file(found: Scan, number: int, path: str, size: int, region: Region) -
     at, place = source.tell(), 0
     while (batch := _next(reader)) is not None:
         if batch.num_rows:
+            _check_offsets(batch, path)
             found.batches.append((number, place, batch.num_rows, start + at))
             _take_buffers(found, batch, path, region)
         at, place = source.tell(), place + 1
@@ -99,6 +101,15 @@ def _next(reader: Any) -> Any:
         return reader.read_next_batch()
     except StopIteration:
         return None
+
+
+def _check_offsets(batch: Any, path: str) -> None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            check(column)
+        except pa.ArrowInvalid as error:
+            message = f"{path}: damaged: column {name!r}: {_first_line(error)}"
+            raise BadDataset(message, hint="make or fetch it again") from None
 
 
 def _take_buffers(found: Scan, batch: Any, path: str, region: Region) -> None:
