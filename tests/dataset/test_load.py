@@ -347,3 +347,22 @@ def test_an_index_may_lie_elsewhere_and_be_made_anew(tmp_path: Path) -> None:
     assert index.stat().st_ino == before
     fast_load_iterable_dataset(source, index_dir=tmp_path / "mine", force_reindex=True)
     assert index.stat().st_ino != before
+
+
+@pytest.mark.parametrize("name", [b"a.txt", b"a.jsonl", b"a.JSONL.GZ", b"a.parquet", b"file.arrow", b"stream.arrow"])
+def test_names_need_not_be_utf_8(tmp_path: Path, name: bytes) -> None:
+    """A disk of another system's has such folders."""
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    table = pa.table({"text": ["x", "y"]})
+    with open(folder + b"/" + name, "wb") as file:
+        if name.endswith(b".parquet"):
+            pq.write_table(table, file)
+        elif name.endswith(b".arrow"):
+            with (pa.ipc.new_file if name.startswith(b"file") else pa.ipc.new_stream)(file, table.schema) as out:
+                out.write_table(table)
+        else:
+            lines = b"x\ny\n" if name.endswith(b".txt") else b'{"text": "x"}\n{"text": "y"}\n'
+            file.write(gzip.compress(lines) if name.endswith(b".GZ") else lines)
+
+    assert rows_of(folder) == table.to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -21,7 +22,7 @@ from forgather_spool.dataset.order import Order, Shuffle
 from forgather_spool.dataset.rows import BATCH_BYTES
 from forgather_spool.dataset.storage.opening import open_files
 from forgather_spool.dataset.walk import Walk, run
-from forgather_spool.errors import UsageError
+from forgather_spool.errors import StorageFailed, UsageError
 from tests.dataset.tables import SHARED, tables, write_stream
 
 
@@ -293,3 +294,53 @@ def test_rows_taken_so_often_that_they_are_more_than_all_there_is(tmp_path: Path
 
     taken.validate(full=True)
     assert pa.Table.from_batches([taken]).equals(table.take(wanted).combine_chunks())
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
+def test_a_copy_that_lacks_a_part_is_made_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    """Who cleans a cache removes single files, those nobody read for long."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(SHARED, path)
+    before = open_files([path], "parquet").fingerprint
+    (copy,) = cache.glob("*.copy/*.arrow")
+    if damage == "removed":
+        copy.unlink()
+    else:
+        copy.write_bytes(copy.read_bytes()[:-20] if damage == "cut" else b"")
+
+    rows = open_files([path], "parquet")
+
+    assert rows.fingerprint == before and rows.slice(0, len(SHARED)).to_pylist() == SHARED.to_pylist()
+
+
+def test_a_cache_that_takes_no_lock_file_is_said(tmp_path: Path, cache: Path) -> None:
+    """A folder others may only read, a full disk, a quota: root is let in everywhere, so a folder is in the way."""
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    open_files([path], "arrow")
+    (lock,) = cache.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()
+
+    with pytest.raises(StorageFailed) as said:
+        open_files([path], "arrow", rebuild=True)
+
+    assert said.value.hint == "FORGATHER_CACHE names another folder"
+
+
+def test_where_files_cannot_be_locked_several_build(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lustre without -o flock. What another host is writing there meanwhile stays."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    path = write_stream(tmp_path / "a.arrow", SHARED, [3])
+    open_files([path], "arrow")
+    (index,) = cache.glob("*.index")
+    theirs = index.with_name(f"{index.name}.0.tmp")
+    theirs.touch()
+    monkeypatch.setattr("fcntl.flock", refused)
+
+    assert len(open_files([path], "arrow", rebuild=True)) == len(SHARED)
+    assert theirs.exists()

@@ -10,10 +10,10 @@ thrift, not correctness: two builders would write the same and the last rename s
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import filecmp
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def folder(given: str | os.PathLike[str] | None = None) -> Path:
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
     """`fill` writes the new content of `path`, which appears whole or not at all."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    staged = _staged(path)
     try:
         with open(staged, "wb") as file:
             fill(file)
@@ -56,9 +56,8 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
 
 def put_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """`fill` fills a new folder, which then appears as `path`, whole; one that stands there with the same is kept."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    staged = _staged(path)
     try:
-        shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(mode=0o700)
         fill(staged)
         for name in os.listdir(staged):
@@ -83,6 +82,11 @@ def _same(one: Path, other: Path) -> bool:
     return filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
 
 
+def _staged(path: Path) -> Path:
+    """A name nobody else has: on other hosts and in containers there is the same process id too."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def sync(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -93,23 +97,30 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def building(path: Path) -> Iterator[None]:
-    """Holds off other builders of `path`, and clears what a killed one left."""
-    with _lock(path.with_name(f"{path.name}.lock")):
-        for left in path.parent.glob(f"{path.stem}.*.tmp"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    """Holds off other builders of `path`, and clears what a killed one left.
+
+    Raises:
+        StorageFailed: nothing can be written there.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        opened = open(lock, "ab")  # noqa: SIM115  (what is done meanwhile has errors of its own)
+    except OSError as error:
+        raise _failed(lock, error) from None
+    with opened:
+        if _locked(opened):
+            for left in path.parent.glob(f"{path.stem}.*.tmp"):
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         yield
 
 
-def _lock(path: Path) -> BinaryIO:
-    """The file at `path`, locked until it is closed; the kernel closes it when this program dies."""
+def _locked(lock: BinaryIO) -> bool:
+    """Freed by the kernel when this program dies. False: this file system has no locks; then several build."""
     try:
-        with contextlib.ExitStack() as opened:
-            lock = opened.enter_context(open(path, "ab"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            opened.pop_all()
-            return lock
-    except OSError as error:
-        raise _failed(path, error) from None
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def _failed(path: Path, error: OSError) -> StorageFailed:

@@ -7,6 +7,7 @@ as they were: a string that looks like a time stays a string.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow as pa
 from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.progress import Progress
 from forgather_spool.dataset.storage.json_lines import BadLine, json_batches, json_schema
+from forgather_spool.dataset.storage.packed import unpacked
 
 ROWS = 1000
 TEXT_BYTES = 16 << 20
@@ -37,7 +39,7 @@ def convert(paths: list[str], format_: str, folder: Path, progress: Progress | N
         with _told(path, format_, OSError):
             found, batches = read(path, schema)
         schema = schema or found
-        copy = str(folder / f"{number:05}.arrow")
+        copy = os.fsencode(folder / f"{number:05}.arrow")
         with _told(path, format_), pa.OSFile(copy, "wb") as file, pa.ipc.new_stream(file, schema) as out:
             for batch in _read(path, format_, batches):
                 _write(out, batch, schema)
@@ -82,14 +84,14 @@ def _listed(schema: Any) -> str:
 def _parquet(path: str, schema: Any) -> Read:
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    file = pq.ParquetFile(unpacked(path))
     return file.schema_arrow, file.iter_batches(batch_size=ROWS)
 
 
 def _arrow(path: str, schema: Any) -> Read:
-    source = pa.memory_map(path)
+    source = pa.memory_map(os.fsencode(path))
     if bytes(source.read(6)) == b"ARROW1":
-        file = pa.ipc.open_file(path)
+        file = pa.ipc.open_file(source)
         return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
     source.seek(0)
     stream = pa.ipc.open_stream(source)
@@ -98,7 +100,7 @@ def _arrow(path: str, schema: Any) -> Read:
 
 def _text(path: str, schema: Any) -> Read:
     def batches() -> Iterator[Any]:
-        with io.TextIOWrapper(pa.input_stream(path, compression="detect"), encoding="utf-8") as file:
+        with io.TextIOWrapper(unpacked(path), encoding="utf-8") as file:
             while lines := file.readlines(TEXT_BYTES):
                 column = pa.array([line.removesuffix("\n") for line in lines], pa.string())
                 yield pa.record_batch([column], names=["text"])

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from forgather_spool.dataset.storage.packed import unpacked
+
 BLOCK_BYTES = 32 << 20
 MAX_DEPTH = 1000  # Arrow's reader calls itself for each level, and at some ten thousand its stack is full: SIGSEGV
 BRACKETS = bytes.maketrans(b"[]", b"{}")
@@ -51,11 +53,11 @@ def json_batches(path: str, schema: Any) -> Iterator[Any]:
 
 def blocks(path: str) -> Iterator[Block]:
     """Pieces that end with a line. A file that is one array is taken apart first."""
-    with pa.input_stream(path, compression="detect") as file:
+    with unpacked(path) as file:
         if file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"[":
             yield from _elements(path)
             return
-    with pa.input_stream(path, compression="detect") as file:
+    with unpacked(path) as file:
         line, rest = 1, b""
         while piece := file.read(BLOCK_BYTES):
             whole, newline, rest_now = (rest + piece).rpartition(b"\n")
@@ -68,7 +70,7 @@ def blocks(path: str) -> Iterator[Block]:
 
 
 def _elements(path: str) -> Iterator[Block]:
-    with pa.input_stream(path, compression="detect") as file:
+    with unpacked(path) as file:
         try:
             found = json.loads(file.read().decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:

@@ -86,7 +86,11 @@ def _build(
         except NeedsCopy:
             pass
     if index is None:
-        index = _indexed(sources, _copied(path, sources, format_, progress, anew=rebuild), metadata, progress)
+        copies = _copied(path, sources, format_, progress, anew=rebuild)
+        try:
+            index = _indexed(sources, copies, metadata, progress)
+        except BadDataset:  # one that was damaged since it was made
+            index = _indexed(sources, _copied(path, sources, format_, progress, anew=True), metadata, progress)
     try:
         index = replace(index, fingerprint=fingerprint(StoredRows(index, path), progress))
     except pa.ArrowException as error:  # the first to read every value, such as numbers of a dictionary's words
@@ -114,10 +118,11 @@ def _copied(
     """
     of = hashlib.sha256(repr(sources).encode()).hexdigest()[:16]
     folder = path.with_name(f"{path.stem}.{of}.copy")
-    if anew or not folder.is_dir():
+    names = [str(folder / f"{number:05}.arrow") for number in range(len(sources))]
+    if anew or not all(map(os.path.isfile, names)):  # who cleans a cache removes single files
         cache.put_folder(folder, lambda made: convert([one.path for one in sources], format_, made, progress))
         cache.remove_others(folder, f"{path.stem}.*.copy")
-    return _stamps([str(folder / f"{number:05}.arrow") for number in range(len(sources))])
+    return _stamps(names)
 
 
 def _indexed(

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgather_spool.dataset.errors import BadDataset
+from forgather_spool.dataset.storage.packed import CODECS
 from forgather_spool.dataset.storage.search import Search
 from forgather_spool.errors import Missing, UsageError
 
 FORMATS = {
     ".arrow": "arrow", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".txt": "text",
 }  # fmt: skip
-PACKED = (".gz", ".bz2", ".zst", ".lz4")
 WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
     "dev": "validation", "test": "test", "testing": "test", "eval": "test",
@@ -184,7 +184,7 @@ def one_of(splits: list[str], split: str | None, path: str) -> str:
 
 def format_of(name: str) -> str | None:
     stem, ending = os.path.splitext(name.lower())
-    if ending in PACKED:
+    if ending in CODECS:
         found = FORMATS.get(os.path.splitext(stem)[1])
         return found if found in ("json", "text") else None
     return FORMATS.get(ending)
