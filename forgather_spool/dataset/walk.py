@@ -90,7 +90,7 @@ def parse_walk(text: str, size: int) -> Walk:
     parts = text.split(":")
     if len(parts) == 5 and all(part.isascii() and part.isdigit() and len(part) <= 18 for part in parts):
         walk = Walk(*map(int, parts))
-        if walk.block and walk.last < size:
+        if walk.block and walk.count <= size and walk.last < size:
             return walk
     raise UsageError(f"walk {text!r}: not a walk over {size} positions", hint="first:count:block:step:stride")
 

@@ -36,7 +36,9 @@ def test_text_is_the_walk(walk: Walk) -> None:
     assert parse_walk(walk.text, walk.last + 1) == walk
 
 
-@pytest.mark.parametrize("text", ["", "1", "0:11:1:1:1", "0:1:0:1:1", "-1:1:1:1:1", "a:1:1:1:1", "0:1:1:1:1:1"])
+@pytest.mark.parametrize(
+    "text", ["0:11:1:0:0", "", "1", "0:11:1:1:1", "0:1:0:1:1", "-1:1:1:1:1", "a:1:1:1:1", "0:1:1:1:1:1"]
+)
 def test_what_leaves_the_order_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="walk"):
         parse_walk(text, 10)
