@@ -134,6 +134,8 @@ def serve(listening: Listening) -> int:
     load = partial(loading.load, downloads=settings.allow_downloads)
     loading.offline(settings.allow_downloads)
     _allow_many_files()
+    if (limit := connection_limit(settings.max_connections)) < settings.max_connections:
+        log.warning("at most %d connections of %d: ulimit -n is too low", limit, settings.max_connections)
     _keep_little_memory()
     if not settings.allow_downloads:  # those the `datasets` library reads, which may use pandas for it
         leave_pandas_out()
@@ -180,9 +182,11 @@ async def serve_on(
         settings, handles, stats,
         token=listening.token.text, bound=mine.getsockname()[0], tls=listening.context is not None,
     )  # fmt: skip
-    door = Door(api.handle, settings.max_connections, stats)
+    limit = connection_limit(settings.max_connections)
+    door = Door(api.handle, limit, stats)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(door, sock=mine, ssl=listening.context, backlog=BACKLOG)
+    backlog = BACKLOG if limit == settings.max_connections else max(1, limit // 4)  # so many come before one counts
+    server = await loop.create_server(door, sock=mine, ssl=listening.context, backlog=backlog)
     await stop.wait()
     server.close()
     door.pre_shutdown()
@@ -237,6 +241,15 @@ def _allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connection_limit(wanted: int) -> int:
+    """As many as leave half of the open files to data sets; one that streams has two.
+
+    Without a file for the next connection asyncio tries a thousand times, logs each, and does so each second for each.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if allowed == resource.RLIM_INFINITY else min(wanted, max(1, allowed // 4))
 
 
 def _keep_little_memory() -> None:
