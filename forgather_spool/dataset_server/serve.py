@@ -187,6 +187,7 @@ async def serve_on(
     loop = asyncio.get_running_loop()
     backlog = BACKLOG if limit == settings.max_connections else max(1, limit // 4)  # so many come before one counts
     server = await loop.create_server(door, sock=mine, ssl=listening.context, backlog=backlog)
+    mine.listen(BACKLOG)  # the others wait in the kernel
     await stop.wait()
     server.close()
     door.pre_shutdown()
