@@ -59,6 +59,7 @@ class Body:
         self._poll = select.poll()
         self._room: asyncio.Future[None] | None = None
         self._sent_headers = False
+        self.sent_bytes = 0  # so far; some of it is waiting
 
     async def write(self, pieces: Sequence[Any]) -> int:
         """One chunk of these pieces (each has the buffer interface); its size. Returns when the client may have more.
@@ -97,8 +98,11 @@ class Body:
         yield between
 
     async def _send(self, connection: socket.socket, pieces: list[Any]) -> None:
-        while pieces := _rest(pieces, _written(connection, pieces)):
-            await self._until_room(connection)
+        while pieces:
+            written = _written(connection, pieces)
+            self.sent_bytes += written
+            if pieces := _rest(pieces, written):
+                await self._until_room(connection)
 
     async def _send_file(self, connection: socket.socket, part: _InFile) -> None:
         sent, size = 0, len(part.piece)
@@ -115,12 +119,14 @@ class Body:
             if not count:
                 raise ConnectionResetError("a file was cut short")
             sent += count
+            self.sent_bytes += count
         return None
 
     async def _first(self, whole: bytes) -> None:
         """By way of aiohttp, which sends its headers with it."""
         transport = self._transport()
         if _is_plain(transport):
+            self.sent_bytes += len(whole)
             transport.set_write_buffer_limits(0)  # drained is then empty: what comes next may pass by it
             await self._writer.write(whole)
             await self._writer.drain()
@@ -130,6 +136,7 @@ class Body:
             self._poll.register(self._socket, select.POLLOUT)
             return
         transport.set_write_buffer_limits(TLS_BYTES)  # not 0: a TLS transport of Python 3.11 would pause for ever
+        self.sent_bytes += len(whole[:TLS_BYTES])
         await self._writer.write(whole[:TLS_BYTES])  # OpenSSL keeps the memory that the largest piece took
         await self._writer.drain()
         if rest := whole[TLS_BYTES:]:
@@ -161,15 +168,22 @@ class Body:
         for piece in pieces:  # joined first, they would lie in memory once more
             whole = memoryview(piece)
             for start in range(0, len(whole), TLS_BYTES):
-                self._transport().write(whole[start : start + TLS_BYTES])
+                piece = whole[start : start + TLS_BYTES]
+                self.sent_bytes += len(piece)
+                self._transport().write(piece)
                 await self._writer.drain()
+
+    def waiting_bytes(self) -> int:
+        """What lies here or with the kernel until the client takes it."""
+        transport = self._writer.transport
+        ours = 0 if transport is None else transport.get_write_buffer_size()
+        return int(ours) + (_unsent_bytes(self._socket) if self._socket is not None else 0)
 
     def room_bytes(self) -> int | None:
         """What the kernel would take now, and not write to the network yet; None: it is not known, as with TLS."""
         if (connection := self._socket) is None:
             return None
-        waiting = int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - waiting
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _unsent_bytes(connection)
 
     async def until_room(self) -> None:
         """Until the kernel would take a good part of a batch (a third of what it has room for at most)."""
@@ -186,6 +200,11 @@ class Body:
             loop.remove_writer(connection)
             self._room = None
         self._transport()
+
+
+def _unsent_bytes(connection: socket.socket) -> int:
+    """What the client has not acknowledged yet (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _wake(room: asyncio.Future[None]) -> None:

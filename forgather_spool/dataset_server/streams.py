@@ -104,7 +104,6 @@ class Stream:
             async with contextlib.aclosing(self._made(body, pool)) as made:
                 async for so_far, data, _ in made:
                     size = await body.write(data)
-                    watch.progress()
                     stats.given(reader, so_far - sent, size)
                     sent, data = so_far, []
             await response.write_eof()
@@ -245,25 +244,26 @@ def projected(schema: pa.Schema, columns: tuple[str, ...] | None) -> pa.Schema:
 
 
 class _Watch:
-    """Drops the connection of a client that takes nothing for `idle_s`: a timer, not a timeout around each write."""
+    """Drops the connection of a client that takes nothing for `idle_s`: a timer, not a timeout around each write.
+
+    One that has taken all there was waits for us; one that takes little at a time takes something.
+    """
 
     def __init__(self, body: Body, idle_s: float) -> None:
         self._body = body
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
-        self._moved = False
+        self._taken_bytes = 0
         self._timer = self._loop.call_later(idle_s, self._look)
-
-    def progress(self) -> None:
-        self._moved = True
 
     def stop(self) -> None:
         self._timer.cancel()
 
     def _look(self) -> None:
-        if not self._moved:
+        waiting_bytes = self._body.waiting_bytes()
+        before, self._taken_bytes = self._taken_bytes, self._body.sent_bytes - waiting_bytes
+        if waiting_bytes and self._taken_bytes <= before:
             log.info("a client took nothing for %g s: dropped", self._idle_s)
             self._body.abort()
             return
-        self._moved = False
         self._timer = self._loop.call_later(self._idle_s, self._look)

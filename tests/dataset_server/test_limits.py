@@ -102,6 +102,16 @@ def test_over_tls_a_client_that_takes_nothing_costs_little_memory_too(tmp_path: 
             connection.close()
 
 
+def test_over_tls_a_client_that_takes_nothing_is_dropped(tmp_path: Path, large: Path) -> None:
+    default_store().init(["127.0.0.1"], authority_name="lab", force=False)
+    with Served(tmp_path / "home", local={"large": str(large)}, idle_timeout=1) as server:
+        connection = _unread(server, server.load("local/large"), client_context())
+        assert server.get("/v1/stats").json["streams"] == 1
+
+        wait_until(lambda: server.get("/v1/stats").json["streams"] == 0)
+        connection.close()
+
+
 def _unread(server: Served, handle: str, context: ssl.SSLContext) -> http.client.HTTPConnection:
     """A stream nothing is read of but its beginning."""
     connection = server.connect(context)

@@ -193,10 +193,65 @@ def test_who_waits_for_room_is_told_when_the_connection_is_dropped(ends: tuple[s
     run(story())
 
 
+def test_a_client_that_takes_little_at_a_time_is_not_idle(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Less than a batch in all that time: it was dropped. One that takes nothing is."""
+    server, client = ends
+
+    async def story() -> None:
+        body, dropped = _body(server), []
+        body.abort = lambda: dropped.append(1)  # type: ignore[method-assign]
+        writing = asyncio.ensure_future(body.write([b"x" * (32 << 20)]))
+        assert await is_waiting(writing)
+        watch = streams._Watch(body, 1000)
+        watch._look()
+
+        await _read(client, 4 << 20)
+        watch._look()
+        assert not dropped and not writing.done()
+
+        while not dropped:  # what the kernel hands on without anybody's reading has an end
+            await asyncio.sleep(0)
+            watch._look()
+        watch.stop()
+        writing.cancel()
+        body.close()
+
+    run(story())
+
+
+def test_a_client_that_has_all_there_is_waits_for_us(ends: tuple[socket.socket, socket.socket]) -> None:
+    """A disk that takes its time cost it the connection."""
+    server, client = ends
+
+    async def story() -> None:
+        body, dropped = _body(server), []
+        body.abort = lambda: dropped.append(1)  # type: ignore[method-assign]
+        size = await body.write([b"x" * 1000])
+        await _read(client, size)
+        while body.waiting_bytes():
+            await asyncio.sleep(0)
+        watch = streams._Watch(body, 1000)
+
+        for _ in range(3):
+            watch._look()
+
+        assert not dropped
+        watch.stop()
+        body.close()
+
+    run(story())
+
+
 def _body(server: socket.socket) -> Body:
     """One whose headers have been sent."""
-    transport = SimpleNamespace(is_closing=lambda: False, abort=lambda: None, set_write_buffer_limits=lambda: None)
+    transport = SimpleNamespace(
+        is_closing=lambda: False,
+        abort=lambda: None,
+        set_write_buffer_limits=lambda: None,
+        get_write_buffer_size=lambda: 0,
+    )
     body = Body(SimpleNamespace(transport=transport), lambda address: None)
+    body._sent_headers = True
     body._socket = server.dup()
     body._poll.register(body._socket, 4)
     return body
