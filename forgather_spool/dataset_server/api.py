@@ -1,8 +1,7 @@
-"""The HTTP API: which routes there are, what each answers, and who may ask.
+"""The HTTP API: what each route answers, and who may ask.
 
-The predecessor's routes, JSON and status codes, `DELETE` and the statistics
-added. A route is found in `ROUTES` and nowhere else; no path of a client ever
-becomes a path of a file. Every error is ``{"error": text}``.
+The predecessor's JSON and status codes. No path of a client ever becomes a path
+of a file. Every error is ``{"error": text}``. Which routes there are: routes.py.
 
     health, auth/status     open to all who name us as their host
     everything else         the token, also for what does not exist
@@ -15,7 +14,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from aiohttp import web
@@ -28,6 +26,7 @@ from forgather_spool.dataset_server.handles import Handle, Handles
 from forgather_spool.dataset_server.memory import GivingBack, anonymous_bytes
 from forgather_spool.dataset_server.policy import Denied
 from forgather_spool.dataset_server.query import Asked, parse_query
+from forgather_spool.dataset_server.routes import API_VERSION, found_at
 from forgather_spool.dataset_server.settings import Settings
 from forgather_spool.dataset_server.stats import Stats
 from forgather_spool.dataset_server.streams import Stream
@@ -38,41 +37,11 @@ from forgather_spool.web import body_of, json_response
 log = logging.getLogger("forgather_spool.dataset_server")
 REALM = "forgather-dataset"
 SERVICE = "forgather-dataset-server"
-API_VERSION = "1.1.0"  # of the routes: 1.0.0 are the predecessor's
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 10.0
 POOL_THREADS = 8  # compression and cold reads
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`path` holds ``{handle}`` where one is named. `answer` is the method of Api that answers."""
-
-    method: str
-    path: str
-    answer: str
-    open: bool = False
-
-    def matches(self, path: str) -> str | None:
-        """The handle in `path` ("" where none is named); None: it is another route's."""
-        found = re.fullmatch(re.escape(self.path).replace(r"\{handle\}", "([^/]+)"), path)
-        return None if found is None else (found.groups() or ("",))[0]
-
-
-ROUTES = (
-    Route("GET", "/v1/health", "health", open=True),
-    Route("GET", "/v1/auth/status", "auth_status", open=True),
-    Route("GET", "/v1/datasets", "datasets"),
-    Route("GET", "/v1/datasets/{handle}", "dataset"),
-    Route("DELETE", "/v1/datasets/{handle}", "unload"),
-    Route("GET", "/v1/datasets/{handle}/length", "length"),
-    Route("GET", "/v1/datasets/{handle}/iter", "iter"),
-    Route("POST", "/v1/load", "load"),
-    Route("GET", "/v1/cache/hf", "cache_hf"),
-    Route("GET", "/v1/local", "local"),
-    Route("GET", "/v1/stats", "statistics"),
-    Route("GET", "/v1/openapi.json", "openapi"),
-)
 Answer: TypeAlias = "Document | web.StreamResponse"
 
 
@@ -117,7 +86,7 @@ class Api:
         hosts, origins = headers.getall("Host", []), headers.getall("Origin", [])
         names = self._settings.allow_host
         guard.check_host(hosts, origins, self._bound, scheme=self._scheme, names=names)
-        found = [(route, name) for route in ROUTES if (name := route.matches(request.path)) is not None]
+        found = found_at(request.path)
         open_to_all = bool(found) and all(route.open for route, _ in found)
         if self._token is not None and not open_to_all:
             guard.check_token(headers.getall("Authorization", []), self._token, "authentication required")

@@ -17,7 +17,7 @@ trustme = pytest.importorskip("trustme")
 from forgather_spool.cli.dataset.server_asking import get
 from forgather_spool.dataset.address import parse_address
 from forgather_spool.dataset.remote.server import Server
-from forgather_spool.dataset_server.api import ROUTES
+from forgather_spool.dataset_server.routes import ROUTES
 from forgather_spool.errors import Busy, ForgatherError, UsageError
 from forgather_spool.tls.contexts import client_context
 from forgather_spool.tls.store import default_store
