@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from forgather_spool.dataset.rows import Rows
 from forgather_spool.dataset_server.policy import Denied, Wanted
+from forgather_spool.errors import StorageFailed
 
 LOADERS = 4  # loads at once; each may be an index build that takes minutes
 Load = Callable[[Wanted], Rows]
@@ -118,7 +119,11 @@ class Handles:
         return await self.load(self._admit(asked))
 
     async def load(self, wanted: Wanted) -> Handle:
-        """Open what is wanted, or wait for whoever opens it already. Raises what `load` raises."""
+        """Open what is wanted, or wait for whoever opens it already.
+
+        Raises, beside what `load` does:
+            StorageFailed: it cannot be noted for the other processes.
+        """
         name = name_of(wanted.asked)
         handle = self._open.get(name)
         if handle is not None:
@@ -203,9 +208,12 @@ class Handles:
         path = self._note(handle.name)
         if os.path.exists(path):
             return
-        with open(f"{path}.{os.getpid()}", "w") as file:
-            json.dump(dict(handle.asked), file)
-        os.replace(file.name, path)
+        try:
+            with open(f"{path}.{os.getpid()}", "w") as file:
+                json.dump(dict(handle.asked), file)
+            os.replace(file.name, path)
+        except OSError as error:
+            raise StorageFailed(f"a handle cannot be noted: {error.strerror}", hint="is the disk full?") from None
 
     def _noted(self, name: str) -> dict[str, object] | None:
         if len(name) != 16 or name.strip("0123456789abcdef"):

@@ -6,6 +6,8 @@
 
 A killed server leaves its folder, and the next one to start removes it: its
 lock is free. `server` appears locked, so a folder just made is not taken for one that was left.
+The folder is locked too: notes are old after ten days, and what cleans the temporary folder would
+take them, but leaves alone what is below a locked one (tmpfiles.d(5)).
 """
 
 from __future__ import annotations
@@ -29,12 +31,22 @@ def folder_of_notes() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix=PREFIX)
     try:
         staged = os.path.join(folder, f"{LOCK}.new")
-        with open(staged, "wb") as lock:
+        with _locked_folder(folder), open(staged, "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             os.rename(staged, os.path.join(folder, LOCK))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked_folder(folder: str) -> Iterator[None]:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
 
 
 def remove_left() -> None:

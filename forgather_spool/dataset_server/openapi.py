@@ -15,7 +15,7 @@ _TEXTS = {"type": "array", "items": _TEXT}
 
 
 def document(version: str) -> dict[str, Any]:
-    """OpenAPI 3.1, one path for each of `api.ROUTES`."""
+    """OpenAPI 3.1, one path for each of `routes.ROUTES`."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Forgather dataset server", "version": version},
@@ -28,12 +28,12 @@ def document(version: str) -> dict[str, Any]:
             "/v1/datasets": {"get": _get("Open data sets.", _object(handles=_list(_ref("Handle"))))},
             "/v1/datasets/{handle}": {
                 "parameters": [_HANDLE],
-                "get": _get("One of them, with columns and features.", _ref("Handle"), 404, 503),
+                "get": _get("One of them, with columns and features.", _ref("Handle"), 404, 500, 503),
                 "delete": _get("Let go of it.", _object(unloaded=_TEXT, readers=_COUNT), 404),
             },
             "/v1/datasets/{handle}/length": {
                 "parameters": [_HANDLE],
-                "get": _get("How many rows.", _object(length=_COUNT), 404, 503),
+                "get": _get("How many rows.", _object(length=_COUNT), 404, 500, 503),
             },
             "/v1/datasets/{handle}/iter": {"parameters": [_HANDLE], "get": _iter()},
             "/v1/load": {"post": _load()},
@@ -159,5 +159,5 @@ def _iter() -> dict[str, Any]:
     return {
         "summary": "The rows in an order, from a position.",
         "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()],
-        "responses": {"200": answer, **_errors(401, 404, 406, 409, 412, 503)},
+        "responses": {"200": answer, **_errors(401, 404, 406, 409, 412, 500, 503, 505)},
     }

@@ -12,7 +12,7 @@ schemathesis = pytest.importorskip("schemathesis")
 from hypothesis import HealthCheck, settings
 
 from forgather_spool.dataset_server import openapi
-from forgather_spool.dataset_server.api import API_VERSION, ROUTES
+from forgather_spool.dataset_server.routes import API_VERSION, ROUTES
 from tests.dataset_server.conftest import table, write
 from tests.dataset_server.serving import Served
 
@@ -34,6 +34,22 @@ def test_the_document_has_the_routes_and_no_others() -> None:
     assert {key for key, one in described.items() if one.get("security") == []} == {
         (route.method, route.path) for route in ROUTES if route.open
     }
+
+
+def test_it_names_every_status_that_has_a_reason() -> None:
+    """505 had a reason and stood at no route; what opens a data set again may find it damaged."""
+    named = {
+        (path, status)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+        for status in operation["responses"]
+    }
+
+    assert {status for _, status in named} == {"200", *map(str, openapi._WHY)}
+    assert {path for path, status in named if status == "500"} == {
+        "/v1/load", "/v1/datasets/{handle}", "/v1/datasets/{handle}/length", "/v1/datasets/{handle}/iter",
+    }  # fmt: skip
 
 
 def test_the_server_hands_it_out(served: Served) -> None:
