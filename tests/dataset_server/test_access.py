@@ -14,6 +14,7 @@ import pytest
 
 trustme = pytest.importorskip("trustme")
 
+from forgather_spool import guard
 from forgather_spool.cli.dataset.server_asking import get
 from forgather_spool.dataset.address import parse_address
 from forgather_spool.dataset.remote.server import Server
@@ -85,6 +86,24 @@ def test_no_page_of_a_browser_gets_in_even_with_the_token(served: Served, header
 
     for method, path in itertools.product(METHODS, paths(handle)):
         assert served.ask(method, path, headers=headers).status == status, (method, path)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "origins", "status"),
+    [
+        (["localhost", "localhost"], [], 400),
+        (["localhost", "evil.example"], [], 400),
+        ([], [], 400),
+        (["localhost:1"], ["http://localhost:1", "https://evil.example"], 403),
+        (["localhost:1"], ["https://evil.example", "http://localhost:1"], 403),
+    ],
+)
+def test_of_two_headers_of_a_name_none_is_believed(hosts: list[str], origins: list[str], status: int) -> None:
+    """Whatever an HTTP library makes of them before they come here."""
+    with pytest.raises(guard.Refused) as error:
+        guard.check_host(hosts, origins, "127.0.0.1")
+
+    assert error.value.status == status
 
 
 def test_with_the_token_a_route_answers_its_methods_and_says_which(served: Served) -> None:

@@ -21,7 +21,7 @@ TRAVERSAL = [
 DATA_FILES = [
     "/etc/passwd", "../secret", "a/../../secret", "~/.ssh/id_rsa", "https://evil.example/x.parquet",
     "file:///etc/passwd", "hf://datasets/x/y", "s3://bucket/x", "zip://x::https://evil.example/y.zip",
-    "\\etc\\passwd", "..\\secret", "data/..\\..\\secret", "C:\\x",
+    "a::b", "\\etc\\passwd", "..\\secret", "data/..\\..\\secret", "C:\\x",
 ]  # fmt: skip
 
 
@@ -44,7 +44,8 @@ def test_a_path_is_refused_the_same_whether_it_exists_or_not(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".", "..", "./x", "../x", "~/x", "a/b/c", "a//b", "-x", "a b/c", "http://x/y", ".git"]
+    "path",
+    [".", "..", "./x", "../x", "~/x", "a/b/c", "a//b", "-x", "a b/c", "http://x/y", ".git", "a..b", "a../b", "a/b.."],
 )
 def test_what_is_neither_name_nor_path_nor_id_is_refused(path: str) -> None:
     assert refused({"path": path}, Settings(allow_paths=True)) == 400
@@ -94,7 +95,7 @@ def test_a_link_in_a_local_folder_leads_nowhere_outside(tmp_path: Path) -> None:
     """A file named by the client is looked at where it really lies."""
     from tests.dataset_server.conftest import table, write
 
-    folder, outside = tmp_path / "stories", tmp_path / "outside"
+    folder, outside = tmp_path / "stories", tmp_path / "stories-of-others"
     folder.mkdir()
     outside.mkdir()
     write(folder / "a.arrow", table(10))
@@ -107,7 +108,7 @@ def test_a_link_in_a_local_folder_leads_nowhere_outside(tmp_path: Path) -> None:
         for name in ("link.arrow", "dir/secret.arrow", "dir/*", "l*.arrow"):
             answer = server.ask("POST", "/v1/load", {"path": "local/stories", "data_files": name})
             assert answer.status == 400, name
-            assert b"outside" not in answer.body.replace(b"leads out", b"")
+            assert b"of-others" not in answer.body
         assert server.load("local/stories", data_files="inner.arrow")
 
 
