@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from forgather_spool.cli import complain, warn
 from forgather_spool.cli.dataset.server_asking import cache, list_, local, status
+from forgather_spool.cli.dataset.server_bundle import bundle
 from forgather_spool.cli.show import shown
 from forgather_spool.errors import Missing, UsageError
 
@@ -206,5 +207,5 @@ dataset_server.add_command(
         ],
     )
 )
-for command in (status, list_, cache, local):
+for command in (status, list_, cache, local, bundle):
     dataset_server.add_command(command)
