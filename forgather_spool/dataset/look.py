@@ -49,8 +49,7 @@ def look(what: str, data: ComposableIterableDataset, where: Where) -> Looked:
     if where.columns:
         data = data.select_columns(where.columns)
     rows, order = data.rows, data.order
-    if where.at > len(order):
-        raise UsageError(f"position {where.at} is past the end of {len(order)} rows")
+    _check_place(where.at, len(order))
     schema = rows.schema
     if where.columns:
         schema = pa.schema([schema.field(name) for name in where.columns], schema.metadata)
@@ -72,4 +71,12 @@ def look_at_texts(what: str, texts: Iterable[str], where: Where) -> Looked:
     found = list(itertools.islice(texts, wanted + 1))
     table = pa.table({"text": pa.array(found[:wanted], pa.large_string())})
     rows = len(found) if len(found) <= wanted else None
+    if rows is not None:
+        _check_place(where.at, rows)
     return Looked(what, rows, {"at": where.at}, None, table.slice(where.at, where.count), table.slice(0, where.sample))
+
+
+def _check_place(at: int, rows: int) -> None:
+    """Of nothing at all the beginning is shown."""
+    if at >= max(1, rows):
+        raise UsageError(f"position {at} is past the end of {rows} rows", hint="positions begin at 0")

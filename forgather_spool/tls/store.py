@@ -50,6 +50,10 @@ class Store:
         """Whether servers here can speak TLS."""
         return files.exists(self.server_path)
 
+    def issued_its_own(self) -> bool:
+        """Whether this host's certificate is one that `renew` makes anew: our own authority's."""
+        return files.exists(self.authority_path) and certificates.is_issued_by(self.server(), self.authority())
+
     def authority(self) -> bytes:
         """Key and certificate of our authority, PEM."""
         return self._read(self.authority_path, "there is no authority here")
@@ -86,8 +90,7 @@ class Store:
         """A new certificate for this host's names and `more_names`; with `authority` a new authority before that."""
         now = now or datetime.now(UTC)
         old = certificates.read(self.server())
-        own = files.exists(self.authority_path) and certificates.is_issued_by(self.server(), self.authority())
-        if not authority and not own:
+        if not authority and not self.issued_its_own():
             message = "this host's certificate was issued elsewhere: renew it there"
             raise UsageError(message, hint="then: forgather tls install --cert FILE --key FILE")
         if not authority and certificates.read(self.authority()).days_left(now) < 1:

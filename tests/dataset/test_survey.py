@@ -105,7 +105,7 @@ def test_of_what_python_has_no_value_for_the_rest_is_shown(tmp_path: Path) -> No
     columns = [pa.array([7]), pa.array(["seven"]), pa.array([2**60], pa.timestamp("s")), broken]
     write_stream(tmp_path / "odd.arrow", pa.Table.from_arrays(columns, names=["n", "n", "when", "text"]), [1])
 
-    shown = run(tmp_path, "dataset", "--path", "odd.arrow")
+    shown = run(tmp_path, "dataset", "--path", "odd.arrow", "-q")
     told = run(tmp_path, "dataset", "--path", "odd.arrow", "--json")
 
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -126,6 +126,7 @@ def test_a_split_with_bounds_is_what_is_shown(tmp_path: Path, stories: Path) -> 
         (["--path", "nowhere/at/all"], 69, "no such data set"),
         (["--path", "stories.arrow", "--columns", "nothing"], 2, "no column 'nothing'"),
         (["--path", "stories.arrow", "--at", "101"], 2, "position 101 is past the end of 100 rows"),
+        (["--path", "stories.arrow", "--at", "100"], 2, "position 100 is past the end of 100 rows"),
         (["--path", "stories.arrow", "-t", "a.yaml"], 2, "which one?"),
         (["--path", "stories.arrow", "--target", "data"], 2, "a part of a config"),
         ([], 2, "which data set?"),

@@ -168,6 +168,22 @@ def test_a_certificate_made_elsewhere_is_installed_and_not_renewed_here(store: S
         store.renew(authority=False, more_names=[])
 
 
+def test_who_has_a_certificate_from_elsewhere_is_sent_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tls status` said to renew it here, which is refused."""
+    monkeypatch.setenv("FORGATHER_TLS_DIR", store.root)
+    monkeypatch.setattr(certificates, "WARN_DAYS", 10_000_000)
+    own = click.testing.CliRunner().invoke(command.tls, ["status"])
+    made = trustme.CA().issue_cert("data.example")
+    store.install(certificates.joined(made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes()))
+
+    other = click.testing.CliRunner().invoke(command.tls, ["status"])
+
+    (of_own,) = [line for line in own.output.splitlines() if line.startswith("warning: server")]
+    (of_other,) = [line for line in other.output.splitlines() if line.startswith("warning: server")]
+    assert of_own.endswith("days: forgather tls renew")
+    assert "forgather tls install" in of_other and "tls renew" not in of_other
+
+
 def test_a_key_of_another_certificate_is_refused(store: Store) -> None:
     one, other = trustme.CA().issue_cert("a.example"), trustme.CA().issue_cert("b.example")
 

@@ -22,6 +22,7 @@ NAMES = click.option("--hostname", multiple=True, metavar="NAME", help="A name c
 ADDRESSES = click.option("--ip", multiple=True, metavar="ADDRESS", help="An address clients use. Repeatable.")
 
 
+ISSUED_ELSEWHERE = "renew it there, then forgather tls install --cert FILE --key FILE"
 RENEWED = {
     "server": "forgather tls renew",
     "own CA": "forgather tls renew --ca, then import-ca on every client",
@@ -80,11 +81,11 @@ def status(json_: bool) -> None:
                 click.echo(f"{'':<10} for {shown(', '.join(row['names']))}")
     for row in rows:
         if 0 <= row["days_left"] < _warn_days():
-            warn(f"{row['role']} {row['subject']} expires in {row['days_left']} days: {RENEWED[row['role']]}")
+            warn(f"{row['role']} {row['subject']} expires in {row['days_left']} days: {_renewed(store, row)}")
     if not rows:
         raise Missing("there is no certificate here", hint="forgather tls init")
     if expired := [row for row in rows if row["days_left"] < 0]:
-        raise JobFailed(f"{expired[0]['role']} {expired[0]['subject']} has expired", hint=RENEWED[expired[0]["role"]])
+        raise JobFailed(f"{expired[0]['role']} {expired[0]['subject']} has expired", hint=_renewed(store, expired[0]))
 
 
 @tls.command()
@@ -210,6 +211,11 @@ def _described(store: Store) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _renewed(store: Store, row: dict[str, Any]) -> str:
+    """What to do before it expires, or after."""
+    return RENEWED[row["role"]] if row["role"] != "server" or store.issued_its_own() else ISSUED_ELSEWHERE
 
 
 def _left(row: dict[str, Any]) -> str:
