@@ -122,6 +122,8 @@ def parse_state(value: Mapping[str, Any]) -> State:
             begun=tuple(_begun(walks, emitted, size) for walks, emitted in value["begun"]),
             **{name: _number(value[name]) for name in ("taken", "emitted", "finished")},
         )
+        if cursor.taken > (cursor.lane.count(len(cursor.rest)) if cursor.lane else 0):
+            raise ValueError(f"{cursor.taken} rows taken are more than there were")
         return State(
             str(value["fingerprint"]), str(value["order"]), size, _number(value["epoch"]),
             tuple(map(str, value["stages"])), _number(value["group"]), cursor,

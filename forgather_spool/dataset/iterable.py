@@ -18,7 +18,7 @@ from forgather_spool.dataset.bounds import bound, contiguous, whole
 from forgather_spool.dataset.cursor import placed
 from forgather_spool.dataset.formats import Format, check_format
 from forgather_spool.dataset.iteration import Iteration
-from forgather_spool.dataset.lanes import Remainder
+from forgather_spool.dataset.lanes import MAX_BLOCK, MAX_READERS, Remainder
 from forgather_spool.dataset.order import Cut, Order, Shuffle, Window
 from forgather_spool.dataset.resuming import Resumable
 from forgather_spool.dataset.rows import Rows
@@ -131,6 +131,8 @@ class ComposableIterableDataset(Resumable):
             raise UsageError(f"shard {index} of {num_shards}", hint=f"shards are 0 to {num_shards - 1}")
         lane = self._lane
         ranks, rank = lane.ranks * num_shards, lane.rank + lane.ranks * index
+        if ranks > MAX_READERS:
+            raise UsageError(f"{ranks} shards", hint=f"at most {MAX_READERS}; slice takes a part of any size")
         return self._with(_lane=replace(lane, ranks=ranks, rank=rank, remainder=remainder or lane.remainder))
 
     def reader_blocks(self, rows: int) -> ComposableIterableDataset:
@@ -139,7 +141,10 @@ class ComposableIterableDataset(Resumable):
         With the loader's batch size, batches come in the same sequence and
         with the same rows as without workers.
         """
-        return self._with(_lane=replace(self._lane, block=whole(rows, "a block's number of rows", 1)))
+        block = whole(rows, "a block's number of rows", 1)
+        if block > MAX_BLOCK:
+            raise UsageError(f"a block has {block} rows", hint=f"at most {MAX_BLOCK}")
+        return self._with(_lane=replace(self._lane, block=block))
 
     # What becomes of them
 

@@ -27,6 +27,8 @@ from forgather_spool.dataset.errors import StateMismatch
 from forgather_spool.dataset.walk import Walk, at, part, saved_walk
 
 Remainder = Literal["drop", "pad", "keep"]
+MAX_READERS = 1 << 20  # of all ranks: each of them is looked at when states are merged
+MAX_BLOCK = 1 << 40  # the positions of all readers' blocks are still int64
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,11 @@ def _check_complete(taken: Mapping[Lane, int]) -> None:
     ranks = {lane.ranks for lane in taken}
     if len(ranks) != 1 or len({lane.remainder for lane in taken}) != 1:
         raise StateMismatch("these states are of runs with different numbers of ranks")
+    of_rank: dict[int, list[Lane]] = {}
+    for lane in taken:
+        of_rank.setdefault(lane.rank, []).append(lane)
     for rank in range(ranks.pop()):
-        mine = [lane for lane in taken if lane.rank == rank]
+        mine = of_rank.get(rank, [])
         readers = {lane.readers for lane in mine}
         if len(readers) != 1 or len({lane.block for lane in mine}) != 1 or len(mine) != readers.pop():
             raise StateMismatch(
@@ -197,8 +202,9 @@ def parse_rest(value: Mapping[str, Any], size: int) -> Rest:
     try:
         holes = tuple(saved_walk(hole, size) for hole in value["holes"])
         start = index(value["position"])
-        if 0 <= start <= size:
-            return Rest(start, size, holes)
+        rest = Rest(start, size, holes)
+        if 0 <= start <= size and rest.held <= size:
+            return rest
     except (KeyError, TypeError, ValueError):
         pass
     raise StateMismatch(f"a saved position outside the {size} rows of this data set")
@@ -212,7 +218,7 @@ def parse_lane(value: Mapping[str, Any]) -> Lane:
     """
     lane = Lane(**value)
     is_dealt = 0 <= index(lane.rank) < index(lane.ranks) and 0 <= index(lane.reader) < index(lane.readers)
-    if not is_dealt or index(lane.block) < 1:
+    if not is_dealt or not 1 <= index(lane.block) <= MAX_BLOCK or lane.ranks * lane.readers > MAX_READERS:
         raise ValueError(f"no such lane: {lane}")
     if lane.remainder not in get_args(Remainder):
         raise ValueError(f"no such remainder: {lane.remainder!r}")

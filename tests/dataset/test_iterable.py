@@ -309,6 +309,26 @@ def test_what_is_no_state_is_refused(data: ComposableIterableDataset, state: Any
         data.load_state_dict(state)
 
 
+@pytest.mark.parametrize(
+    "told", [{"taken": 10**9}, {"taken": 10**30}, {"lane": {"ranks": 10**9}}, {"lane": {"ranks": 2, "block": 10**30}}]
+)
+def test_a_state_of_more_than_can_be_is_refused(data: ComposableIterableDataset, told: dict[str, Any]) -> None:
+    """Each rank and each row taken was gone through: for hours, and in all memory."""
+    numbers(data, 5)
+    state = {**data.state_dict(), **told}
+    state["lane"] = {**data.state_dict()["lane"], **told.get("lane", {})}
+
+    with pytest.raises(StateMismatch, match="not a data set's state"):
+        data.load_state_dict(state)
+
+
+def test_readers_whose_state_could_not_be_loaded_are_refused(data: ComposableIterableDataset) -> None:
+    with pytest.raises(UsageError, match="1000000000 shards"):
+        data.shard(10**9, 0)
+    with pytest.raises(UsageError, match="a block has"):
+        data.reader_blocks(10**18)
+
+
 def test_a_drawn_seed_is_in_the_state(data: ComposableIterableDataset) -> None:
     first, second = data.shuffle(), data.shuffle()
     found = numbers(first, 100)
