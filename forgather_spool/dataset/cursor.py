@@ -128,7 +128,7 @@ def parse_state(value: Mapping[str, Any]) -> State:
             str(value["fingerprint"]), str(value["order"]), size, _number(value["epoch"]),
             tuple(map(str, value["stages"])), _number(value["group"]), cursor,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StateMismatch(f"not a data set's state: {error!r}") from None
 
 
