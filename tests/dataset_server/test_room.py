@@ -242,6 +242,21 @@ def test_a_client_that_has_all_there_is_waits_for_us(ends: tuple[socket.socket, 
     run(story())
 
 
+def test_what_is_sent_from_a_file_counts(ends: tuple[socket.socket, socket.socket], tmp_path: Path) -> None:
+    (tmp_path / "piece").write_bytes(b"x" * 1000)
+
+    async def story() -> None:
+        body = _body(ends[0])
+        with (tmp_path / "piece").open("rb") as file:
+            part: Any = SimpleNamespace(piece=bytes(900), file=SimpleNamespace(fd=file.fileno()), offset=100)
+            await body._send_file(ends[0], part)
+
+        assert body.sent_bytes == 900
+        body.close()
+
+    run(story())
+
+
 def _body(server: socket.socket) -> Body:
     """One whose headers have been sent."""
     transport = SimpleNamespace(
