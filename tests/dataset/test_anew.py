@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra: pip install 'forgather-spool[dataset]'")
 
 from forgather_spool.dataset import fast_load_iterable_dataset
-from forgather_spool.dataset.errors import BadDataset
 from forgather_spool.dataset.storage import stored
 from forgather_spool.errors import StorageFailed
 
@@ -46,18 +45,6 @@ def test_a_file_put_back_with_its_time_and_size_is_read_anew_when_asked_to(tmp_p
 
     assert rows_of(source, force_reindex=True) == [{"a": 2}]
     assert rows_of(source) == [{"a": 2}]
-
-
-def test_a_damaged_copy_is_made_anew_when_asked_to(tmp_path: Path, caches: Path) -> None:
-    source = write_json(tmp_path / "raw" / "a.jsonl")
-    fast_load_iterable_dataset(source)
-    (copy,) = caches.glob("*.copy/00000.arrow")
-    copy.write_bytes(copy.read_bytes()[:-100])
-
-    with pytest.raises(BadDataset, match="cut short"):
-        fast_load_iterable_dataset(source)
-
-    assert rows_of(source, force_reindex=True) == EXAMPLES
 
 
 def test_making_the_same_anew_disturbs_nobody_who_reads_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click.testing
@@ -39,10 +40,10 @@ def test_loopback_is_nobody_elses_address(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FORGATHER_HOME", str(tmp_path))
     with Served(tmp_path) as server:
         refused = run(bundle, "--server", f"http://127.0.0.1:{server.port}")
-        meant = run(bundle, "--server", f"http://127.0.0.1:{server.port}", "--host", "127.0.0.1")
+        meant = run(bundle, "--server", f"http://127.0.0.1:{server.port}", "--host", "127.0.0.1", "--json")
 
     assert isinstance(refused.exception, UsageError) and "--host NAME" in str(refused.exception.hint)
-    assert parse_address(meant.stdout.strip()).token is not None
+    assert parse_address(json.loads(meant.stdout)["bundle"]).token is not None
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a..b"])

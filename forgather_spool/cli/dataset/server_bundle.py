@@ -7,6 +7,7 @@ import click
 from forgather_spool.cli import warn
 from forgather_spool.cli.dataset.server_asking import get
 from forgather_spool.cli.dataset.server_chosen import chosen
+from forgather_spool.cli.job.document import as_json
 from forgather_spool.dataset.address import LOOPBACK, SERVER_VARIABLE, TOKEN_VARIABLE
 from forgather_spool.errors import UsageError
 
@@ -23,7 +24,7 @@ Examples:
 """
 
 
-def _bundle(server: str | None, token: str | None, host: str | None) -> None:
+def _bundle(server: str | None, token: str | None, host: str | None, json_: bool) -> None:
     from forgather_spool.dataset.address import parse_address
     from forgather_spool.tls.bundle import Bundle, spell
 
@@ -41,7 +42,7 @@ def _bundle(server: str | None, token: str | None, host: str | None) -> None:
     parse_address(text)  # also of a --host that is none
     if address.token is None:
         warn("this server takes requests without a token")
-    click.echo(text)
+    click.echo(as_json({"server": address.url, "bundle": text}) if json_ else text)
 
 
 bundle = click.Command(
@@ -54,5 +55,6 @@ bundle = click.Command(
         click.Option(["--token"], metavar="TOKEN",
                      help=f"[default: ${TOKEN_VARIABLE}, else the file of this host's server]"),
         click.Option(["--host"], metavar="NAME", help="What other hosts call it. [default: the URL's]"),
+        click.Option(["--json", "json_"], is_flag=True, help="One JSON object."),
     ],
 )  # fmt: skip
